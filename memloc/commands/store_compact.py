@@ -50,7 +50,8 @@ def crowded(snapshot: Snapshot) -> tuple[str, int] | None:
     """(table, its files) of the table with most files of their own, if a sweep shall compact the store for it."""
     from collections import Counter
 
-    files = Counter(file.table for commit in snapshot.loose() for file in commit.files)
+    loose = (commit for commit in snapshot.loose() if not commit.networks)  # parts that made networks keep their files
+    files = Counter(file.table for commit in loose for file in commit.files)
     table, most = max(files.items(), key=lambda item: item[1], default=("", 0))
     return (table, most) if most > max(FILES, len(snapshot.covered) // SHARE) else None
 

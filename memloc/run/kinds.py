@@ -6,6 +6,7 @@ begin anew elsewhere. What repeats a committed training cannot: its rows would b
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
@@ -119,7 +120,9 @@ def waits(kind: str, there: Iterable[str], where: str) -> str:
 
 def failed(kind: str, there: Iterable[str], where: str) -> str:
     """The line of work that has waited in vain."""
+    there, of_cpus = list(there), f"{platform.machine()} "  # as `arithmetic.kind` names CPUs
+    on_cpus = kind.startswith(of_cpus) and not any(name.startswith(of_cpus) for name in there)
     return (
         f"{waits(kind, there, where)}, and what was begun on {kind} reaches the same bits there alone; the same command "
-        "goes on where there is one (--device cpu computes on CPUs)"
+        f"goes on where there is one{' (--device cpu computes on CPUs)' if on_cpus else ''}"
     )

@@ -82,7 +82,7 @@ def check_capacity(works: Iterable[Work], nodes: Sequence[Node], resources: Reso
             raise UsageError("--cuda-graphs: no node has a GPU; leave it out")
         trainer, task = demands(work, nodes, resources)
         if not fitting(nodes, trainer) or not fitting(nodes, task):
-            raise UsageError(_too_large(nodes, trainer))
+            raise UsageError(_too_large(nodes, trainer, resources.address))
 
 
 def slots(nodes: Sequence[Node], resources: Resources) -> Slots:
@@ -126,9 +126,12 @@ def fitting(nodes: Sequence[Node], demand: Demand) -> int:
     return total
 
 
-def _too_large(nodes: Sequence[Node], trainer: Demand) -> str:
-    most = max(node.get("CPU", 0.0) for node in nodes)
-    return f"threads: {trainer['num_cpus']:g} is more than any node's CPUs; valid: 1 to {most:g} (see --cpus)"
+def _too_large(nodes: Sequence[Node], trainer: Demand, address: str) -> str:
+    most = max((node.get("CPU", 0.0) for node in nodes), default=0.0)
+    if most < 1:
+        return "no node has a CPU to compute on; start one with `ray start --num-cpus N`"
+    see = " (see --cpus)" if address == "local" else ""  # which is for this machine alone
+    return f"threads: {trainer['num_cpus']:g} is more than any node's CPUs; valid: 1 to {most:g}{see}"
 
 
 def visible_index(gpu: str, visible: str | None) -> int:

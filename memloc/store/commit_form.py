@@ -53,11 +53,10 @@ class CheckpointEntry:
 class Commit:
     """Everything about one part that was computed.
 
-    checkpoints: the weights after the epochs of a training; of a part of an analysis, the network that it made.
     id: the part's. analysis: None for a training. nth, of: its place among the analysis's parts and their number, so that a
-    reader knows when the analysis is complete. reads: the analyses whose rows it was computed from. checkpoints: those of a
-    training; of a part of an analysis, the network that it made. where: device, versions,
-    git revision. passes: the cost estimate that belongs to `seconds` (less for a part that shared work). ended: the time in
+    reader knows when the analysis is complete. reads: the analyses whose rows it was computed from. checkpoints: the weights
+    after the epochs of a training; of a part of an analysis, the network that it made. where: device, versions, git
+    revision. passes: the cost estimate that belongs to `seconds` (less for a part that shared work). ended: the time in
     seconds since 1970, by the clock of the machine that computed it; 0 in older commits.
     """
 

@@ -23,7 +23,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 # What a path is, or what lies there. Waiting changes nothing about it.
-_LASTING = frozenset({errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EINVAL})
+_LASTING = frozenset({errno.ELOOP, errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EINVAL})
 
 
 class TooLargeError(ValueError):

@@ -1,4 +1,4 @@
-"""Reports of runs about themselves. Only `memloc status` reads them; nothing else depends on them."""
+"""Reports of runs about themselves, for `memloc status` and for commands that ask who is at work. No result needs them."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ def read_sweep(files: Files, name: str, on_damaged: OnDamaged | None = None) -> 
 
 
 def merged_trials(records: list[SweepRecord]) -> list[dict[str, Any]]:
-    """The union of records: each training once, with all analyses of all records.
+    """The union of records: each training once, with all blocks and all analyses of all records.
 
     An analysis of a block may wait in one record. It does not wait here if another record has the same training in the same
     block, and nothing of this block waits there.
@@ -154,6 +154,7 @@ def merged_trials(records: list[SweepRecord]) -> list[dict[str, Any]]:
             have = {a["analysis"] for a in known["analyses"]}
             known["analyses"] += [a for a in trial["analyses"] if a["analysis"] not in have]
             known["waiting"] += [w for w in trial.get("waiting", []) if w not in known["waiting"]]
+            known["blocks"] = list(dict.fromkeys((*known["blocks"], *trial["blocks"])))
     for record in records:
         for trial in record.trials:
             met = [b for b in trial["blocks"] if b not in [w["block"] for w in trial.get("waiting", [])]]

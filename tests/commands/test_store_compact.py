@@ -6,15 +6,18 @@ import json
 import os
 import shutil
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from memloc.analysis.reader import known_tables
 from memloc.commands import store_compact
 from memloc.errors import StorageError, StoreError
-from memloc.store import Store, compaction, layout
+from memloc.store import Store, checkpoints, compaction, layout
 from tests.commands.test_query import run
 from tests.store.compacted import all_parts, publish, shown
+from tests.store.writing import PARTS, commit_of, rows_of, with_training
 
 
 @pytest.fixture
@@ -98,6 +101,20 @@ def test_a_large_store_is_not_written_anew_for_a_few_files(tmp_path: Path, monke
     assert store_compact.crowded(store.snapshot()) is None
     publish(store, all_parts(9)[33:34])
     assert store_compact.crowded(store.snapshot()) is not None
+
+
+def test_files_that_are_never_merged_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts that made networks keep their files. Else every sweep would say that it compacts the store."""
+    monkeypatch.setattr(store_compact, "FILES", 2)
+    store = with_training(Store(str(tmp_path)))
+    for nth in range(PARTS):
+        part = commit_of(0, nth, 1.0)
+        made = (checkpoints.entry(part.id, 2, b"weights"),)
+        store.publish(replace(part, checkpoints=made), rows_of(0, nth), known_tables())
+    assert len(store.snapshot().loose()) == 1 + PARTS
+    assert store_compact.crowded(store.snapshot()) is None
+    assert compaction.compact(store.files).parts == 1  # type: ignore[union-attr]
+    assert compaction.compact(store.files) is None
 
 
 def test_a_compaction_that_fails_does_not_end_the_sweep(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 import time
 from pathlib import Path
@@ -14,7 +15,7 @@ from ray.exceptions import RayError
 
 from memloc.errors import OtherKindError
 from memloc.run import arithmetic, attempts
-from memloc.run.kinds import Home, Kind, check_kind, committed_kind, has_home, home
+from memloc.run.kinds import Home, Kind, check_kind, committed_kind, failed, has_home, home
 from memloc.run.pending import Work, pending
 from memloc.run.placement import Assignment
 from memloc.run.provenance import numerics
@@ -217,6 +218,14 @@ def test_a_committed_training_is_not_repeated_on_another_kind(tmp_path: Path, mo
     assert len(list((tmp_path / "store").glob("failures/*"))) == 1
     result = attempts.attempt_training(_worker(store, tmp_path), todo[0])
     assert (result.finished, result.needs, result.error) == (False, here, "")
+
+
+def test_cpus_are_named_only_where_they_reach_the_bits() -> None:
+    """What was begun on a GPU, or on another CPU, is not reached by --device cpu."""
+    cpu, other = (f"{platform.machine()} {name}" for name in ("AVX2", "AVX512"))
+    lines = {(kind, there): failed(kind, [there], "this machine") for kind in (cpu, A100) for there in (other, H100)}
+    assert {pair for pair, line in lines.items() if "--device cpu" in line} == {(cpu, H100)}
+    assert lines[A100, H100].endswith("reaches the same bits there alone; the same command goes on where there is one")
 
 
 def test_gradients_along_a_trajectory_stay_on_its_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

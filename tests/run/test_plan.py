@@ -256,8 +256,12 @@ def test_the_same_wrong_labels_for_every_seed_and_others_for_another_data_seed(t
 
 def test_more_than_any_node_has_is_said_not_waited_for(tmp_path: Path) -> None:
     chosen = works(tmp_path / "store", plan_of(tmp_path, TINY, "threads=2"))
-    with pytest.raises(UsageError, match=r"^threads: 2 is more than any node's CPUs; valid: 1 to 1"):
+    with pytest.raises(UsageError, match=r"^threads: 2 is more than any node's CPUs; valid: 1 to 1 \(see --cpus\)$"):
         check_capacity(chosen, [{"CPU": 1.0}, {"CPU": 1.0}], Resources())
+    with pytest.raises(UsageError, match=r"^threads: 2 is more than any node's CPUs; valid: 1 to 1$"):
+        check_capacity(chosen, [{"CPU": 1.0}, {"CPU": 1.0}], Resources("head:6379"))  # --cpus is of this machine
+    with pytest.raises(UsageError, match=r"^no node has a CPU to compute on; start one with `ray start --num-cpus N`$"):
+        check_capacity(chosen, [{"CPU": 0.0}, {"GPU": 8.0}], Resources("head:6379", device="cpu"))
     check_capacity(chosen, [{"CPU": 1.0}, {"CPU": 2.0}], Resources())
     check_capacity(chosen, [{"CPU": 1.0, "GPU": 2.0}, {"GPU": 1.0}], Resources())
     cpus = {"num_cpus": 2.0, "num_gpus": 0.0}

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,8 +22,9 @@ from memloc.errors import DeviceError
 from memloc.run import quarantine
 from memloc.run.admission import Report
 from memloc.run.events import Room, TrainingResult
+from memloc.run.fanout import PricedPart
 from memloc.run.quarantine import CardPlace, Quarantine
-from memloc.run.ray import admission_actor, coordinator, holding, workers
+from memloc.run.ray import admission_actor, coordinator, draining, holding, workers
 from memloc.run.ray.admission_actor import Answer
 from memloc.run.ray.coordinator import Coordinator
 from memloc.run.ray.node_kinds import NodeKinds
@@ -31,6 +33,7 @@ from tests.run.programs import environment
 
 N, M = "a" * 56, "b" * 56  # nodes as Ray names them
 A, B, OTHER = CardPlace(N, "host", "0"), CardPlace(N, "host", "1"), CardPlace(M, "far", "0")
+PART = PricedPart("p", "a", "rewind", 1.0)
 ACTOR = admission_actor.AdmissionActor.__ray_metadata__.modified_class  # type: ignore[attr-defined]
 
 
@@ -137,11 +140,11 @@ def test_what_admission_does_with_a_card(answers: dict[str, Any]) -> None:
     assert list(answers) == ["GPU 0 of host tested 0"]
     assert not actor.gets_work(A)
     answers["GPU 0 of host tested 0"] = False  # it was another card
-    reported()
+    assert reported() == Answer(0, "", [], "", "how")
     answers["GPU 0 of host tested 1"] = WorkerCrashedError()
     reported()
     answers["GPU 0 of host tested 2"] = True
-    assert reported() == Answer(1, "", [], "", "how") or reported()
+    assert reported() == Answer(0, "", [], "", "")  # how the device has failed is told once
     assert actor.gets_work(A)
     for _ in range(2):
         actor.failed_device("t", "again", A)
@@ -243,6 +246,42 @@ def test_a_refused_training_begins_again_and_costs_no_try(own: Any, monkeypatch:
     own._trained()
     assert (own.training, own.lives, own.placed, own.run.phase) == (None, 3, False, "train")
     assert own.admission.leave.remote.called
+
+
+def test_a_fault_of_a_device_is_no_reason_of_a_later_loss(own: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The training has lost a process with its card, and another one has trained. Then the kernel kills a task."""
+    failures: list[str] = []
+    monkeypatch.setattr(coordinator, "record", lambda store, trial, part, stage, text, line: failures.append(line))
+    monkeypatch.setattr(Coordinator, "_store", lambda own: MagicMock(commit=lambda part_id: None))
+    results: list[Any] = [WorkerCrashedError(), TrainingResult(True)]
+
+    def get(reference: object) -> Any:
+        result = results.pop(0) if reference == "training" else WorkerCrashedError() if reference == "task" else None
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    monkeypatch.setattr(coordinator.ray, "get", get)
+    own.device = "CUDA error: an illegal memory access was encountered"
+    own.run = TrialRun(TrialSteps("t", True, ((PART,),), False), lambda wave: [list(wave)], lambda: None, own.events.append)
+    for _ in range(2):
+        own.training = "training"
+        own._trained()
+    assert (own.run.phase, own.lives) == ("analyse", 2)
+    own._collect("task", own.run.take())
+    (line,) = failures
+    assert line.startswith("WorkerCrashedError: ")
+
+
+def test_an_order_to_stop_is_not_lost_with_another_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The flag lies where the driver is."""
+    flag, over = MagicMock(), threading.Event()
+    monkeypatch.setattr(draining, "Flag", flag)
+    monkeypatch.setattr(draining, "_flag", [])
+    monkeypatch.setattr(ray.util, "get_node_ip_address", lambda: "10.0.0.7")
+    draining.raise_flag_when("run", lambda: True, over)
+    flag.options.assert_called_once_with(name="memloc-drain-run", resources={"node:10.0.0.7": 0.001})
+    assert draining._flag == [flag.options.return_value.remote.return_value]
 
 
 def test_what_a_coordinator_says_of_cards(own: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -238,6 +238,9 @@ def test_sweep_records(store: Store) -> None:
     assert sorted(records.sweep_names(store.files)) == ["mine", "mine too"]
     (union,) = records.merged_trials(records.read_sweep(store.files, "mine"))
     assert {a["analysis"] for a in union["analyses"]} == {P, Q}
+    records.write_sweep(store.files, "mine", [{**trial, "blocks": ["x", "y"]} for trial in trials(Q)])
+    (union,) = records.merged_trials(records.read_sweep(store.files, "mine"))
+    assert sorted(union["blocks"]) == ["x", "y"]
     assert [a["analysis"] for a in records.read_sweep(store.files, second)[0].trials[0]["analyses"]] == [Q]
     for name, message in (("mime", "did you mean 'mine'"), ("mine@00000000", "no such record")):
         with pytest.raises(UsageError, match=message):

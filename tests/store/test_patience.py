@@ -62,12 +62,19 @@ def test_a_fault_that_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tol
     assert "" not in told  # nothing is over
 
 
-@pytest.mark.parametrize("code", [errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG])
+@pytest.mark.parametrize("code", [errno.ELOOP, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG])
 def test_what_waiting_cannot_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: list[str], code: int) -> None:
     asked = failing(monkeypatch, code, times=10**6)
     with pytest.raises(StoreError) as caught:
         Files(str(tmp_path), Patience(LONG, told.append)).put("tmp/x", b"")
     assert (type(caught.value), len(asked), told) == (StoreError, 1, [])
+
+
+def test_a_file_in_the_place_of_a_folder_is_not_waited_for(tmp_path: Path, told: list[str]) -> None:
+    (tmp_path / "data").write_bytes(b"somebody else's")
+    with pytest.raises(StoreError, match=r"data/rewind/x cannot be written: .*File exists") as caught:
+        Files(str(tmp_path), Patience(0.3, told.append)).put("data/rewind/x", b"")
+    assert (type(caught.value), told) == (StoreError, [])
 
 
 def test_by_default_nobody_waits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,8 +25,9 @@ class Answer:
 
     granted: how many more tasks it may ask for. host: where its training has a place. epochs: those since the last report.
     fault: the fault of the storage for which one of its processes waits, else empty. device: how the device of one of its
-    processes has failed, else empty. cards: what is said of cards that take no more work since the last report of any trial.
-    broken: the nodes with no other cards. no_card: what is said if no node has another one, else empty.
+    processes has failed since the last report, else empty. cards: what is said of cards that take no more work since the
+    last report of any trial. broken: the nodes with no other cards. no_card: what is said if no node has another one, else
+    empty.
     """
 
     granted: int
@@ -41,7 +42,9 @@ class Answer:
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
 class AdmissionActor:
-    """Answers one call after the other, in microseconds. If it is lost, its replacement knows all within half a second."""
+    """Answers one call after the other, in microseconds. If it is lost, its replacement knows all within half a second,
+    but for broken cards, which must fail again.
+    """
 
     def __init__(self) -> None:
         self.admission = Admission()
@@ -62,7 +65,7 @@ class AdmissionActor:
         self.holders.look()
         said, self.said = tuple(self.said), []
         news = self.hosts.get(trial, ""), self.news.pop(trial, [])
-        return Answer(granted, *news, fault, self.devices.get(trial, ""), said, self.broken_nodes, self.no_card)
+        return Answer(granted, *news, fault, self.devices.pop(trial, ""), said, self.broken_nodes, self.no_card)
 
     def _faults(self, trial: str) -> dict[str, str]:
         """{process: its fault} of those of the trial that wait for the storage."""

@@ -55,7 +55,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         self.training: Any = None  # reference to the result of the trainer
         self.placed = False  # whether it has its place
         self.fault = ""  # of the storage, for which a process waits
-        self.device = ""  # how the device of a process that has ended had failed
+        self.device = ""  # how the device of a process has failed, until another one gets on
         self.no_card = ""  # what is said where no card computes any more
         self.lives = TRAINER_LIVES
         self.tasks: dict[Any, list[PricedPart]] = {}
@@ -206,6 +206,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
             result: TrainingResult = ray.get(training)
         except RayError as lost:
             return self._trainer_lost(lost)
+        self.device = ""  # whatever failed before is over
         if result.refused:
             return self._leave()
         self.homes.trained(result.kind)
@@ -264,7 +265,7 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
     def _collect(self, task: Any, parts: list[PricedPart]) -> None:
         left = {part.id: part for part in parts}
         try:
-            results = ray.get(task)
+            results, self.device = ray.get(task), ""
         except RayError as error:  # the worker died again and again
             results = [self._lost(part, error) for part in parts]
         for result in results:

@@ -1,6 +1,7 @@
 """The order to stop, for every process of a run. The flag is the existence of a named actor.
 
-So the flag costs nothing until it is raised, and no process is needed that could be lost.
+So the flag costs nothing until it is raised. The actor is on the driver's node: with another node it could be lost, and the
+order would be taken back.
 """
 
 from __future__ import annotations
@@ -34,7 +35,8 @@ def raise_flag_when(run: str, should_stop: Callable[[], bool], finished: threadi
     """Raises the flag as soon as `should_stop` says so; a thread of the driver runs this until `finished`."""
     while not finished.wait(0.2):
         if should_stop():
-            _flag.append(Flag.options(name=_flag_name(run)).remote())  # type: ignore[attr-defined]
+            here = {f"node:{ray.util.get_node_ip_address()}": 0.001}
+            _flag.append(Flag.options(name=_flag_name(run), resources=here).remote())  # type: ignore[attr-defined]
             return
 
 
