@@ -6,38 +6,37 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from memloc.config.retention import Retention
-from memloc.data import SOURCES, NamedDataset, describe, load
+from memloc.data import SOURCES, NamedDataset, load
 from memloc.data.fetch import reached
 from memloc.errors import UsageError
 from memloc.run.diagnosis import Finding, Needs
 from memloc.run.pending import Work
-from memloc.run.quantities import checkpoint_bytes, result_bytes
+from memloc.run.quantities import checkpoint_bytes, result_bytes, states_bytes
 
 
 def needs(works: Sequence[Work], data_dir: Path, retention: Retention, gpus: bool) -> Needs:
     """What the works need; of a GPU's memory only if there are GPUs, since counting takes seconds."""
-    store_bytes = sum(checkpoint_bytes(w.trial, retention) for w in works if w.train != "done")
+    trains = [w.trial for w in works if w.train != "done"]
+    store_bytes = sum(checkpoint_bytes(trial, retention) for trial in trains)
+    store_bytes += max(map(states_bytes, trains), default=0)  # for a while
     largest, training = _largest(works, data_dir) if gpus else (0, "")
     return Needs(largest, training, store_bytes + result_bytes(w.trial for w in works if w.computes))
 
 
 def _largest(works: Sequence[Work], data_dir: Path) -> tuple[int, str]:
-    """(bytes of the training that needs most at the least, what it is). A network with the same batch is counted once.
+    """(bytes of the training, or of the analysis, that needs most at the least, what it is), as a launch judges them.
 
-    The least is with activation checkpointing, which a sweep turns on where it must.
+    The least is with activation checkpointing, which a sweep turns on where it must. What takes less than is counted is
+    never refused, so it is left out.
     """
-    from memloc.run.by_shape.memory import needs as memory_needs
+    from memloc.run.card_memory import demands
 
-    largest, training = 0, ""
-    alike = {(w.trial.config.source, w.trial.config.architecture, w.trial.config.batch_size): w for w in works if w.computes}
-    for (source, _, batch), work in alike.items():
-        taken = next(memory_needs(work.trial, describe(source, data_dir).shape)).least
-        if taken > largest:
-            largest, training = (
-                taken,
-                f"a training of {work.trial.config.flat()['model']} on {source.dataset} with batches of {batch}",
-            )
-    return largest, training
+    largest, what = 0, ""
+    for demand in demands(works, data_dir):
+        if not demand.bound and demand.need.least > largest:
+            article = "a " if demand.need.analysis is None else ""
+            largest, what = demand.need.least, f"{article}{demand.need.what} of {demand.of}"
+    return largest, what
 
 
 def data(works: Sequence[Work], data_dir: Path) -> Iterator[Finding]:

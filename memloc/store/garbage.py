@@ -6,10 +6,12 @@ writes a file anew, with a new date, before it commits the file. So nothing is t
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from memloc.errors import StorageError
 from memloc.store import commits, layout, records, superseded
 from memloc.store.commit_form import Commit
 from memloc.store.commits import Snapshot
@@ -50,7 +52,7 @@ def find(files: Files, grace: float, on_damaged: records.OnDamaged) -> list[Piec
     on_damaged: called with the records of sweeps that are damaged or unreadable. What they need is not known, so all resume
     states stay then.
     """
-    before = files.clock() - grace
+    before = _now(files) - grace
     # The commits are read after the files are listed: what was written first may have been committed meanwhile.
     data, checkpoints = (files.infos(folder) for folder in (layout.DATA, layout.CHECKPOINTS))
     known: dict[str, Commit] = {}
@@ -71,6 +73,21 @@ def find(files: Files, grace: float, on_damaged: records.OnDamaged) -> list[Piec
     ]
     old = [piece for piece in found if piece.info is None or piece.info.written < before]
     return sorted(old, key=lambda piece: (KINDS.index(piece.kind), piece.path))
+
+
+def _now(files: Files) -> float:
+    """The time by the clock of the storage.
+
+    A disk that is full takes no file whose date would say it, and gc is what makes room. Then the newest date in the store
+    counts, if this machine's clock is not behind it. It lies in the past, so more is kept.
+    """
+    try:
+        return files.clock()
+    except StorageError:
+        newest = max(files.dates("").values(), default=0.0)
+        if not newest:
+            raise
+        return min(newest, time.time())
 
 
 def remove(files: Files, pieces: Sequence[Piece]) -> Iterator[Piece]:

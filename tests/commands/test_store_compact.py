@@ -70,7 +70,7 @@ def test_a_part_that_keeps_its_files_is_named(
     publish(store, all_parts(1))
     path = min(store.files.listing(f"{layout.DATA}/predictions"))
     store.files.put(path, b"x")
-    monkeypatch.setattr("memloc.store.opening.check_existing", lambda store: None)
+    monkeypatch.setattr("memloc.store.opening.check_existing", lambda *_: None)
     code, out, err = run(capfd, monkeypatch, "store", "compact", "--store", store.uri)
     assert code == 0
     assert "generation 1 has 4 commits in" in out

@@ -18,8 +18,10 @@ from memloc.run.by_shape.counting import Counting
 from memloc.run.by_shape.memory import CONTEXT, decision, in_words, needs, on_gpu
 from memloc.run.by_shape.short_runs import Subject, part_counts, steps_counts
 from memloc.run.by_shape.stand_in import StandIn, stand_in_data
+from memloc.run.card_memory import demands
 from memloc.run.pending import pending
 from memloc.run.plan import AnalysisPlan
+from memloc.run.quantities import checkpoint_bytes, result_bytes, states_bytes
 from memloc.run.sweep_needs import needs as sweep_needs
 from memloc.stages.training.loop import Training
 from memloc.store import Snapshot, Store
@@ -195,6 +197,30 @@ blocks: {a: {axes: {width: [0.5, 0.125], seed: 0..9}}}
     assert needed.gpu_bytes > on_gpu(smallest.peak) > CONTEXT
     assert needed.gpu_bytes < on_gpu(of_epoch(Subject.of(plan.trials[0], (1, 16, 16))).peak)
     assert needed.store_bytes > 20 * 2 * 4 * plan.trials[-1].size.parameters
+
+
+def test_what_doctor_says_of_a_sweep_is_what_a_launch_would_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Analyses count that need more than the training. A network whose course depends on values is left out."""
+    text = """
+defaults: {dataset: digits, model: resnet9, subset: 256, epochs: 2, batch_size: 64, width: 0.125}
+blocks: {a: {stages: {gradients: {at: trajectory}}}}
+"""
+    plan, store = planned(tmp_path, text), Store(str(tmp_path / "store"))
+    works = pending(plan, store, Snapshot({}, {}, []), "all", set_aside=False)
+    monkeypatch.setattr("memloc.run.by_shape.memory.memory_of_part", lambda *_: (3 << 30, 0))
+    needed, told = sweep_needs(works, tmp_path, "all", gpus=True), list(demands(works, tmp_path))
+    assert [demand.need.what for demand in told] == ["training", "gradients trajectory"]
+    assert needed.gpu_bytes == told[1].need.least > told[0].need.least
+    assert needed.training == "gradients trajectory of resnet9 on digits with batches of 64"
+    (trial,) = plan.trials
+    without = checkpoint_bytes(trial, "all") + result_bytes([trial])
+    assert needed.store_bytes == without + states_bytes(trial) > without
+
+    def depends(*_: object) -> None:
+        raise RuntimeError("there are no values")
+
+    monkeypatch.setattr("memloc.run.by_shape.memory.memory_of_training", depends)
+    assert sweep_needs(works, tmp_path, "all", gpus=True).gpu_bytes == 0
 
 
 @pytest.mark.parametrize(

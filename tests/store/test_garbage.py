@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import time
@@ -17,7 +18,7 @@ from memloc import stages
 from memloc.run.pending import pending
 from memloc.run.plan import Plan
 from memloc.run.pulse import new_run
-from memloc.store import Files, Store, commits, garbage, heartbeats, layout, records, stops
+from memloc.store import Files, Store, commits, garbage, heartbeats, layout, local, records, stops
 from memloc.store.compaction import compact
 from memloc.store.garbage import COVERED, DATA, FOLDERS, HEARTBEATS, QUARANTINED, STATES, STOPS, TEMPORARY
 from memloc.store.local import Info
@@ -304,3 +305,22 @@ def harmed_commits(content: bytes) -> bytes:
     assert of_commits.path_in_schema == "commit"
     place = of_commits.dictionary_page_offset + of_commits.total_compressed_size - 5
     return content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+
+
+@pytest.mark.parametrize("newest", [1.0, -400.0], ids=["an hour ago", "in the future"])
+def test_on_a_full_disk(disk: Store, monkeypatch: pytest.MonkeyPatch, newest: float) -> None:
+    """It takes no file whose date would tell the time. gc makes room, by the newest date that there is."""
+    planted(disk)
+    aged(disk)
+    young = put(disk, layout.temporary())
+    aged(disk, young, days=newest / 24)
+    expected = found(disk)
+    assert young not in expected[TEMPORARY]
+
+    def full(root: str, path: str, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(local, "write", full)
+    assert found(disk) == expected
+    assert set(removed(disk)) >= set(expected[DATA])
+    assert disk.files.size(young) is not None
