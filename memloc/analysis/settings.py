@@ -199,7 +199,7 @@ def percent(fraction: float) -> str:
 def usual_in_words(setting: Setting, name: str) -> str:
     """The usual value of a training field or of a stage's option."""
     options = {k: v for stage in STAGES.values() for k, v in {**ATYPICAL, **stage.usual}.items()}
-    if name in setting.variant:
+    if name in setting.variant or (name in options and name not in setting.config):
         of_training = setting.config.get(name.partition(".")[2], "none")  # `second_split.epochs` is usually the training's
         return str(options.get(name, of_training))
     value = usual(setting, name)
@@ -213,10 +213,15 @@ def in_words(fields: Mapping[str, Any]) -> dict[str, str]:
 
 
 def differing(settings: Sequence[Setting]) -> list[str]:
-    """The words that tell each setting from the others: `MNIST, 20 % noise`. "" if there is one setting."""
+    """The words that tell each setting from the others: `MNIST, 20 % noise`. "" if there is one setting.
+
+    Usual values are named only where a setting has nothing else that tells it from the others.
+    """
     if len(settings) < 2:
         return ["" for _ in settings]
     described = [in_words({**asdict(s.scope), **s.deviations}) for s in settings]
     fields = dict.fromkeys(k for d in described for k in d)
     telling = [k for k in fields if len({d.get(k) for d in described}) > 1]
-    return [", ".join(d[k] for k in telling if k in d) for d in described]
+    labels = [", ".join(d[k] for k in telling if k in d) for d in described]
+    usually = (", ".join(f"{k} {usual_in_words(s, k)}" for k in telling) for s in settings)
+    return [label or usual for label, usual in zip(labels, usually, strict=True)]

@@ -95,3 +95,10 @@ def test_of_two_versions_of_a_stage_the_newer_one_is_shown() -> None:
         ]
         (found,) = settings(trials, rows, Measurement("rewind"))
         assert found.analyses == {"t": ids[versions.index(max(versions))]}
+
+
+def test_a_setting_with_nothing_unusual_is_told_by_its_usual_values() -> None:
+    usual, other = setting("digits"), setting("digits")
+    other = Setting({**other.config, "lr": 0.01}, {"bn": "running"}, other.analyses)
+    assert differing([other, usual]) == ["lr 0.01, bn running", "lr 0.1, bn batch"]
+    assert differing([usual]) == [""]
