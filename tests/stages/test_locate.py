@@ -91,7 +91,7 @@ def test_an_order_that_does_not_look_at_the_example_has_one_half_over_a_pair(
     tied: Trained, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Channels whose label survives may be stronger ones, so a pair is skipped as a whole, or not at all."""
-    monkeypatch.setattr(truths, "is_predicted", lambda item: is_predicted(item) and int(item.own.y) not in (1, 6))
+    monkeypatch.setattr(truths, "is_predicted", lambda item: int(item.own.y) not in (1, 6))  # on any processor
     inputs, setting, cases = tied_group(tied, noisy=8, clean=8)
     config = STAGE.resolve(LocateConfig(noisy=8, clean=8, evaluated=0), tied.config)
     inputs.memo.clear()

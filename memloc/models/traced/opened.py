@@ -227,9 +227,14 @@ def _check(model: nn.Module, result: Opened, x: Tensor) -> None:
     model.eval()
     gates = {layer: torch.stack([torch.ones(s), torch.zeros(s)]) for layer, s in result.neurons.items()}
     if differ(run(2, gates)[:1], model(x[:2])[:1]):
-        for point in result.points.values():
-            module = model.get_submodule(point.layer)
-            if point.kind == "weights" and type(module).forward not in (nn.Linear.forward, nn.Conv2d.forward):
-                kind = f"{point.layer} ({type(module).__name__})"
-                raise GroupingError(f"{kind} multiplies by other numbers than its weights; derive it from nn.Module")
-        raise GroupingError("its images do not keep to themselves")
+        raise GroupingError(_other_weights(model, result) or "its images do not keep to themselves")
+
+
+def _other_weights(model: nn.Module, result: Opened) -> str:
+    """Which layer of a class of its own multiplies by something that its weights do not say; "" if there is none."""
+    for point in result.points.values():
+        module = model.get_submodule(point.layer)
+        if point.kind == "weights" and type(module).forward not in (nn.Linear.forward, nn.Conv2d.forward):
+            kind = f"{point.layer} ({type(module).__name__})"
+            return f"{kind} multiplies by other numbers than its weights; derive it from nn.Module"
+    return ""

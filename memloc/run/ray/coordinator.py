@@ -203,10 +203,9 @@ class Coordinator(tune.Trainable):  # type: ignore[misc]
         """The training has ended. Its place is free before the fan-out asks for a share of it."""
         training, self.training = self.training, None
         try:
-            result: TrainingResult = ray.get(training)
+            result, self.device = ray.get(training), ""
         except RayError as lost:
             return self._trainer_lost(lost)
-        self.device = ""  # whatever failed before is over
         if result.refused:
             return self._leave()
         self.homes.trained(result.kind)
