@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pandas as pd
 
+from memloc.counts import counted
 from memloc.papers.charts import Heat
 from memloc.papers.claims import HERE, Case, here
 from memloc.papers.deciding import decided, untestable
@@ -66,7 +67,7 @@ def _control(medians: pd.Series) -> str:
 
 def _too_few_epochs(windows: Mapping[str, tuple[int, int]], stored: pd.Series) -> str:
     asked = _span(list(windows.values())) if windows else "the epochs"
-    has = f"gradients of only {stored.max()} epochs" if len(stored) else "no gradients"
+    has = f"gradients of only {counted(int(stored.max()), 'epoch')}" if len(stored) else "no gradients"
     return f"{has} in {asked}, where noisy accuracy climbs: list at least {LEAST_EPOCHS} such epochs in `gradients.epochs`"
 
 
