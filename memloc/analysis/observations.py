@@ -92,7 +92,7 @@ class Observations(Memorizing):
     @cached_property
     def analyses(self) -> list[Row]:
         """Rows of `analyses`, config as a mapping; variant: the unusual options of what they read; read: the (stage,
-        configuration) of all that they read; written: the configuration as the analysis has it.
+        configuration) of all that they read.
 
         Also the source of C-scores, if trainings have analyses on sets by C-scores of several sources. An analysis without
         any row is left out: memloc writes none, and there is nothing to estimate.
@@ -114,7 +114,7 @@ class Observations(Memorizing):
             config, unusual = known[key]
             training = self.trials.get(row["trial"], {})
             variant = {k: v for k, v in unusual.items() if training.get(k.rpartition(".")[-1]) != v}
-            described.append({**row, "config": config, "variant": variant, "read": of, "written": configs[row["analysis"]]})
+            described.append({**row, "config": config, "variant": variant, "read": of})
         return described
 
     @cached_property

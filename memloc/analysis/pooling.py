@@ -11,7 +11,6 @@ from typing import Any
 
 from memloc.analysis.settings import ATYPICAL, SEEDS, Setting
 from memloc.config import canonical_json
-from memloc.config.analysis_ids import VERSIONS, analysis_id
 from memloc.stages import STAGES
 from memloc.stages.base import Stage
 
@@ -56,7 +55,8 @@ def settings(
 
     Args:
         trials: {trial: the training's configuration}.
-        analyses: rows analysis, trial, stage, config (a mapping), variant (further differences, such as what it reads).
+        analyses: rows analysis, trial, stage, config (a mapping), version (of the stage, None if unknown), variant (further
+            differences, such as what it reads).
         dropout: the kinds of dropout that the trainings may have.
         without: training fields that may differ within a setting; who asks looks at them.
         origins: {trial: what tells trainings of one configuration apart}. Those on other data are another setting. Of those
@@ -113,16 +113,8 @@ def _larger(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     sizes = [[_looked_at(*of) for of in ((a["stage"], a["config"]), *a.get("read", ()))] for a in (one, other)]
     if sizes[0] != sizes[1]:
         return sizes[0] > sizes[1]
-    versions = [_version(a) for a in (one, other)]
+    versions = [a.get("version") or 0 for a in (one, other)]
     return versions[0] > versions[1] if versions[0] != versions[1] else bool(one["analysis"] < other["analysis"])
-
-
-def _version(analysis: Mapping[str, Any]) -> int:
-    """That of its stage, which its id alone tells; 0 for a user's own stage."""
-    if "written" not in analysis:
-        return 0
-    of = analysis["trial"], analysis["stage"], analysis["written"], analysis["reads"]
-    return next((v for v in range(1, VERSIONS) if analysis_id(*of, v, ()) == analysis["analysis"]), 0)
 
 
 def _looked_at(stage: str, config: Mapping[str, Any]) -> tuple[int, ...]:

@@ -126,14 +126,15 @@ SELECT t.trial, arg_min(s.scores, s.place) AS scores
 FROM trials AS t JOIN ({SCORE_SETS}) AS s ON {RIGHT_LABELS} GROUP BY t.trial
 """
 
-# The flips analysis of each trial: the one with most eligible searches, the first by id of those.
+# The flips analysis of each trial: the one with most eligible searches, of those the newest version, the first by id.
 MOST_SEARCHED = """
-SELECT analysis FROM flip_counts GROUP BY analysis, trial
-QUALIFY row_number() OVER (PARTITION BY trial ORDER BY count(*) DESC, analysis) = 1
+SELECT analysis FROM flip_counts LEFT JOIN analyses USING (analysis, trial) GROUP BY analysis, trial, version
+QUALIFY row_number() OVER (PARTITION BY trial ORDER BY count(*) DESC, version DESC NULLS LAST, analysis) = 1
 """
 
 # Trial × example with every score joined, NULL where it was not computed. The C-scores are those on the same labels. If a
-# training has several analyses: the flips with most searches, the first evaluation and the first second split by id.
+# training has several analyses: the flips with most searches; of these, and of evaluations and second splits, those of the
+# newest version of the stage, the first by id.
 LEADERBOARD = f"""
 WITH largest AS ({MOST_SEARCHED}),
      flipped AS (SELECT trial, example, avg(neurons) AS flips FROM flip_counts SEMI JOIN largest USING (analysis)
@@ -141,8 +142,10 @@ WITH largest AS ({MOST_SEARCHED}),
      plain AS (SELECT p.trial, p.example, p.correct, p.margin
                FROM predictions AS p JOIN analyses AS a USING (analysis) JOIN trials AS t ON t.trial = p.trial
                WHERE p.mode = 'plain' AND TRY_CAST(a.config->>'epoch' AS INTEGER) = t.epochs
-               QUALIFY row_number() OVER (PARTITION BY p.trial, p.example ORDER BY p.analysis) = 1),
-     split AS (SELECT trial, example, arg_min(time, analysis) AS time FROM second_split GROUP BY ALL),
+               QUALIFY row_number() OVER (PARTITION BY p.trial, p.example
+                                         ORDER BY a.version DESC NULLS LAST, p.analysis) = 1),
+     split AS (SELECT trial, example, first(time ORDER BY version DESC NULLS LAST, analysis) AS time
+               FROM second_split LEFT JOIN analyses USING (analysis, trial) GROUP BY ALL),
      chosen AS (SELECT t.trial, arg_min(s.scores, s.place) AS scores
                 FROM trials AS t JOIN ({SCORE_SETS}) AS s ON {SAME_LABELS} GROUP BY t.trial)
 SELECT e.trial, e.example, e.label, e.true_label, e.noisy, e.learning_time, e.forgetting, e.aum, e.el2n, e.mean_loss,

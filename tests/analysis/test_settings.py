@@ -6,7 +6,6 @@ import pytest
 
 from memloc.analysis.pooling import Measurement, settings
 from memloc.analysis.settings import Setting, differing, name_of, scope_name
-from memloc.config.analysis_ids import analysis_id
 
 
 def setting(dataset: str, noise: float = 0.1, width: float = 1.0) -> Setting:
@@ -78,23 +77,11 @@ def test_of_two_that_look_at_as_much_the_one_that_reads_more_is_shown(ids: str) 
 
 def test_of_two_versions_of_a_stage_the_newer_one_is_shown() -> None:
     trials = {"t": {**setting("digits").config, "dropout": "none"}}
-    config = {"epochs": [0, 5]}
-    for versions in ((1, 2), (2, 1), (9, 10)):
-        ids = [analysis_id("t", "rewind", config, [], version, ()) for version in versions]
-        rows = [
-            {
-                "analysis": id,
-                "trial": "t",
-                "stage": "rewind",
-                "config": config,
-                "written": config,
-                "reads": [],
-                "variant": {},
-            }
-            for id in ids
-        ]
+    common = {"trial": "t", "stage": "rewind", "config": {"epochs": [0, 5]}, "variant": {}}
+    for versions in ((1, 2), (2, 1), (9, 10), (None, 1), (1, None)):
+        rows = [{**common, "analysis": id, "version": version} for id, version in zip("ab", versions, strict=True)]
         (found,) = settings(trials, rows, Measurement("rewind"))
-        assert found.analyses == {"t": ids[versions.index(max(versions))]}
+        assert found.analyses == {"t": "ab"[versions.index(max(versions, key=lambda v: v or 0))]}
 
 
 def test_a_setting_with_nothing_unusual_is_told_by_its_usual_values() -> None:
