@@ -65,7 +65,7 @@ def deterministic(setting: Setting) -> None:
     usual = {name: setting.config(name) for name in setting.networks()}
     others = {} if setting.small else {name: resolved(dataset="cifar10", model=name) for name in OTHERS}
     for name, config in {**usual, **others}.items():
-        operation = nondeterministic_operation(TriedNetwork(config, SHAPE, CLASSES), setting.device)
+        operation = nondeterministic_operation(TriedNetwork(name, config, SHAPE, CLASSES), setting.device)
         of_memloc = name in usual  # those of timm may have one: then their sweep is refused in one line
         setting.told(name, operation or "every operation", "", operation is None if of_memloc else None)
 
