@@ -202,7 +202,7 @@ def test_drawn_noise_on_top_of_given_noise_is_an_error(noise: float, fits: bool)
         (
             own(half(human=Y)),
             {"true_label": "humane"},
-            "true_label: there is no column 'humane'; it has label, human; did",
+            r"true_label: there is no column 'humane'; it has label, human \(did",
         ),
         (own(), {"labels": "true"}, "mine: labels: true: the true labels are not known; name their column with true_label"),
         (own(Half(X, {"a": Y, "b": Y}), label=None), {}, r"which column holds the labels\? Say labels: COLUMN; it has a, b"),
