@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 
 from memloc.config.analysis_ids import versions_of
 from memloc.counts import counted
@@ -34,15 +35,19 @@ def warn_of_analyses(store: Store, seen: Shown) -> None:
 
 
 def _warn(store: Store, by_stage: Mapping[str, Mapping[int | None, int]], what: str) -> None:
-    apart = "column version of table analyses tells them apart, and " if what == "analysis" else ""
     for stage, found in by_stage.items():
         counts = sorted((version, count) for version, count in found.items() if isinstance(version, int))
-        if len(counts) < 2:
-            continue
-        each = _listed(f"{version} ({counted(count, what)})" for version, count in counts)
-        said = f"store {store.uri}: {stage} has results of several versions: {each}. Each version computes other numbers: "
-        alone = f"{apart}NAME@sha8 names one launch of a sweep alone (memloc store ls lists them)"
-        store.warn((stage, *counts), lambda: said + alone)  # noqa: B023  (called at once)
+        if len(counts) > 1:
+            store.warn((stage, *counts), partial(_text, store, stage, counts, what))
+
+
+def _text(store: Store, stage: str, counts: Sequence[tuple[int, int]], what: str) -> str:
+    each = _listed(f"{version} ({counted(count, what)})" for version, count in counts)
+    apart = "column version of table analyses tells them apart, and " if what == "analysis" else ""
+    return (
+        f"store {store.uri}: {stage} has results of several versions: {each}. Each version computes other numbers: {apart}"
+        "NAME@sha8 names one launch of a sweep alone (memloc store ls lists them)"
+    )
 
 
 def _listed(words: Iterable[str]) -> str:

@@ -167,10 +167,11 @@ def _call() -> Any:
 
 def _named() -> str:
     """The command that was typed, as far as there is one. Not every error of Typer knows it."""
-    words, commands = ["memloc"], typer.main.get_command(app)
+    words = ["memloc"]
+    command: Any = typer.main.get_command(app)
     for word in sys.argv[1:]:
-        commands = getattr(commands, "commands", {}).get(word)  # type: ignore[assignment]
-        if commands is None:
+        command = getattr(command, "commands", {}).get(word)
+        if command is None:
             break
         words.append(word)
     return " ".join(words)
