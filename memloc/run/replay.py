@@ -20,6 +20,7 @@ from memloc.run.worker import Worker, never
 from memloc.stages.training.loop import Epoch, train
 from memloc.store import Commit, checkpoints, layout
 from memloc.store.commit_form import CheckpointEntry
+from memloc.store.entries import look_at
 from memloc.store.resumable import usable_states
 
 
@@ -101,14 +102,23 @@ def _nearest(worker: Worker, trial: TrialPlan, lost: Lost, committed: Mapping[in
 
 
 def heal(worker: Worker, trial: TrialPlan, epoch: int) -> None:
-    """Puts back a checkpoint that a part has found lost or damaged, and those before it that are missing too."""
+    """Puts back a checkpoint that a part has found lost or damaged, those before it that are missing, and all damaged ones.
+
+    A training on another kind of device may have written over many of them. To find them one by one would take as many
+    trainings.
+    """
     commit = worker.store.commit(trial.id)
     if commit is None:
         raise RuntimeError(f"training {trial.id} is not committed")
-    sizes = worker.store.files.listing(layout.checkpoints(trial.id))
-    missing = lost_epochs(commit, sizes, set(), checkpoints.read_pruned(worker.store.files, trial.id))
+    if trial.config.given_from is None:
+        check_kind(commit, worker.device)
+    files = worker.store.files
+    sizes = files.listing(layout.checkpoints(trial.id))
+    missing = lost_epochs(commit, sizes, set(), checkpoints.read_pruned(files, trial.id))
+    whole = [entry for entry in commit.checkpoints if sizes.get(entry.path) == entry.size]
+    changed = {entry.epoch for entry in whole if look_at(files, entry)[1]}
     with as_planned(trial, "train"):
-        replay(worker, trial, Lost(commit, {epoch, *(t for t in missing if t < epoch)}), lambda *_: None, never)
+        replay(worker, trial, Lost(commit, {epoch, *changed, *(t for t in missing if t < epoch)}), lambda *_: None, never)
 
 
 def differences(committed: Mapping[str, Any], now: Mapping[str, Any]) -> str:

@@ -22,7 +22,7 @@ from memloc.run.worker import Worker, never, set_up_numerics
 from memloc.run.writer import StateWriter
 from memloc.stages.training.dynamics import examples_table
 from memloc.stages.training.loop import Epoch, train
-from memloc.store import Store, checkpoints, layout
+from memloc.store import Commit, Store, checkpoints, layout
 from memloc.store.commit_form import CheckpointEntry
 
 OnEpoch: TypeAlias = Callable[[int, Mapping[str, Any]], None]
@@ -78,12 +78,23 @@ def _train(worker: Worker, work: Work, on_epoch: OnEpoch, should_stop: Callable[
                 return False  # what was handed over is written first
             clock = time.perf_counter()
     if overtaken:
-        return run_training(worker, work, on_epoch, should_stop)
-    if after is None:
+        counts = store.commit(trial.id)
+    elif after is None:
         raise RuntimeError(f"trial {trial.id}: its training has given no epoch")
-    after.wait()
-    _commit_training(worker, work, data, rows, writer.entries, after.dynamics)
-    return True
+    else:
+        after.wait()
+        counts = _commit_training(worker, work, data, rows, writer.entries, after.dynamics)
+    if counts is not None and _is_of_other_bits(counts, writer.entries):
+        # Where this device cannot reach them, a part that needs a checkpoint goes where they can be reached.
+        checkpoints.withdraw(store.files, trial.id, writer.entries, counts.checkpoints, bits)
+        return True
+    return run_training(worker, work, on_epoch, should_stop) if overtaken else True
+
+
+def _is_of_other_bits(commit: Commit, own: Sequence[CheckpointEntry]) -> bool:
+    """Whether another training than one's own was committed, as another kind of device computes it."""
+    hashes = {entry.epoch: entry.sha256 for entry in commit.checkpoints}
+    return any(hashes.get(entry.epoch, entry.sha256) != entry.sha256 for entry in own)
 
 
 def _resumed(store: Store, work: Work, bits: str) -> tuple[Epoch | None, list[dict[str, Any]], list[CheckpointEntry]]:
@@ -120,12 +131,15 @@ def _commit_training(
     rows: list[dict[str, Any]],
     entries: list[CheckpointEntry],
     dynamics: dict[str, torch.Tensor],
-) -> None:
+) -> Commit:
+    """Commits the training, unless it is committed by now; returns the commit that counts."""
     trial = work.trial
+    if (faster := worker.store.commit(trial.id)) is not None:
+        return faster
     # The pruned epochs are recorded, so that they do not count as lost, and present ones do not count as pruned (by an
     # earlier run of the trial).
     checkpoints.prune(worker.store.files, trial.id, entries, work.write)
     stopped = _stopped(trial.config, rows)
     examples = examples_table(trial.config, data, dynamics, stopped)
     seconds = sum(row["seconds"] for row in rows)
-    commit_training(worker.store, worker.device, trial, data, Course(rows, examples, entries, seconds, stopped))
+    return commit_training(worker.store, worker.device, trial, data, Course(rows, examples, entries, seconds, stopped))

@@ -78,6 +78,11 @@ class Store:
         entries = commits.publish_tables(self.files, commit.id, tables, known)
         commits.publish(self.files, replace(commit, files=entries))
 
+    def publish_once(self, commit: Commit, tables: Mapping[str, Mapping[str, Any]], known: Schemas) -> Commit:
+        """The same, unless the part is committed by now. Returns the commit that counts."""
+        entries = commits.publish_tables(self.files, commit.id, tables, known)
+        return commits.publish_once(self.files, replace(commit, files=entries), self._generations)
+
     def quarantine(self, path: str) -> None:
         """Moves a file to `quarantine/`, where no reader looks."""
         self.files.move(path, layout.quarantine(path))

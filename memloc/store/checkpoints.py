@@ -135,6 +135,29 @@ def prune_states(files: Files, trial: str) -> None:
         files.delete(path)
 
 
+def withdraw(
+    files: Files, trial: str, own: Collection[CheckpointEntry], committed: Collection[CheckpointEntry], numerics: str
+) -> None:
+    """Removes what a training has written if another one, whose bits are others, was committed meanwhile.
+
+    Such a checkpoint has the name and the size of the committed one. Left there, it would count as the committed one until
+    somebody reads it. Removed, it counts as lost, and the next plan trains it again.
+
+    own: the checkpoints that it has written. numerics: those of its states, from which nothing can go on any more.
+    """
+    counts = {entry.epoch: entry.sha256 for entry in committed}
+    unlike = [entry for entry in own if counts.get(entry.epoch, entry.sha256) != entry.sha256]
+    for entry in unlike:
+        content = files.find(entry.path)
+        if content is not None and layout.sha256(content) == entry.sha256:
+            files.delete(entry.path)
+    states = resume_states(files, trial) if unlike else []
+    for path in states:
+        named = layout.resume_state_of(path)
+        if named is not None and named[1] == layout.sha8(numerics.encode()):
+            files.delete(path)
+
+
 def _read_state(files: Files, trial: str, path: str) -> ResumeState | None:
     """The state in a file; None where it is damaged: an older state, or a fresh start, gives the same result."""
     content = files.find(path)

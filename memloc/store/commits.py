@@ -47,6 +47,22 @@ def publish(files: Files, commit: Commit) -> str:
     return path
 
 
+def publish_once(files: Files, commit: Commit, generations: dict[str, Generation]) -> Commit:
+    """Writes the commit unless the part has one. Returns the one that counts.
+
+    It is looked for again before every try to write: a storage that fails may be waited for so long that another driver has
+    committed the part meanwhile.
+    """
+
+    def look_and_write() -> Commit:
+        if (there := find(files, commit.id, generations)) is not None:
+            return there
+        publish(files, commit)
+        return find(files, commit.id, generations) or commit  # another one may have been written in the same moment
+
+    return files.patience(look_and_write)
+
+
 def find(files: Files, part_id: str, generations: dict[str, Generation], placed: bool = False) -> Commit | None:
     """The commit of a part, or None. Of two commits of one part it may be either: both say the same.
 

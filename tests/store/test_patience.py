@@ -7,16 +7,18 @@ import os
 import pickle
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from memloc.errors import DamagedError, StorageError, StoreError
-from memloc.store import Files, Patience, filesystem
+from memloc.store import Files, Patience, Store, filesystem, layout
 from memloc.store import local as on_disk
 from memloc.store import patience as module
 from tests.faults.proxy import Proxy
 from tests.store.conftest import s3_uri
+from tests.store.writing import commit_of
 from tests.waiting import LONG, wait_until
 
 
@@ -193,6 +195,26 @@ def test_an_object_store_that_is_gone_for_a_while(s3_server: str, told: list[str
         assert files.get("tmp/x") == b"content"
     assert told[0].startswith(f"store {files.uri}: tmp/x cannot be written: ")
     assert told[-1] == ""
+
+
+def test_what_another_driver_has_committed_meanwhile_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: list[str]
+) -> None:
+    """Two kinds of device give other bits. While one waits to write its commit, the other one may write."""
+    mine, other = (replace(commit_of(0, 0, seconds), where={"device": name}) for seconds, name in ((1, "cpu"), (2, "cuda")))
+    store, real, asked = Store(str(tmp_path), Patience(LONG, told.append)), on_disk.write, list[str]()
+
+    def write(root: str, path: str, data: bytes) -> None:
+        asked.append(path)
+        if len(asked) == 1:
+            real(root, layout.commit(other.id, other.encode()), other.encode())
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(root, path, data)
+
+    monkeypatch.setattr(on_disk, "write", write)
+    assert store.publish_once(mine, {}, {}) == other
+    assert store.files.listing(layout.COMMITS).keys() == {layout.commit(other.id, other.encode())}
+    assert len(asked) == 1
 
 
 def test_what_was_never_written_is_not_waited_for_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
