@@ -280,7 +280,7 @@ class Files:
             yield from map(function, items)
             return
         with ThreadPoolExecutor(16) as pool:
-            yield from pool.map(function, items)
+            yield from pool.map(self.patience.as_here(function), items)
 
     @contextmanager
     def _errors(self, what: str) -> Iterator[None]:

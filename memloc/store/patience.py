@@ -16,6 +16,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_r
 
 from memloc.errors import StorageError
 
+A = TypeVar("A")
 T = TypeVar("T")
 P = ParamSpec("P")
 
@@ -91,6 +92,17 @@ class Patience:
             yield
         finally:
             self._inside.repeats = before
+
+    def as_here(self, function: Callable[[A], T]) -> Callable[[A], T]:
+        """The function, which gets faults as this thread does now, in whatever thread it runs."""
+        if not getattr(self._inside, "repeats", False):
+            return function
+
+        def run(argument: A) -> T:
+            with self.suspended():
+                return function(argument)
+
+        return run
 
     def settled(self, look: Callable[[], T | None]) -> T | None:
         """What `look` finds of something that was written. An object store or a network disk may not show it at once."""

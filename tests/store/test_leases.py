@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from memloc.errors import StorageError
 from memloc.store import Files, Patience, Store, garbage
 from memloc.store import local as on_disk
 from memloc.store.leases import FRESH_SECONDS, Holder, held, held_among, release, renew, take, taken_by_other, this_process
@@ -167,6 +168,23 @@ def test_a_storage_that_fails_is_not_waited_for(disk_store: Store, monkeypatch: 
     begun = time.monotonic()
     assert taken_by_other(Store(disk_store.uri, Patience(10 * LONG, told.append)).files, TRIAL, ONE) == ""
     assert time.monotonic() - begun < LONG
+    assert told == []
+
+
+def test_a_lease_that_cannot_be_read_is_not_waited_for(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On an object store the threads of `Files.map` read it. They are as impatient as the thread that asks."""
+    renew(store.files, TRIAL, TWO)
+    told: list[str] = []
+    impatient = Store(store.uri, Patience(3.0, told.append)).files
+
+    def get(path: str, most: int | None) -> bytes:
+        def fail() -> bytes:
+            raise StorageError(f"{path} cannot be read")
+
+        return impatient.patience(fail)
+
+    monkeypatch.setattr(impatient, "get", get)
+    assert taken_by_other(impatient, TRIAL, ONE) == ""
     assert told == []
 
 
