@@ -47,5 +47,5 @@ def prune(store: Store, work: Work) -> None:
     """Removes the checkpoints and states that are no longer needed, once everything of the trial is committed."""
     commit = store.commit(work.trial.id)
     if work.prune and commit is not None:
+        checkpoints.prune_states(store.files, work.trial.id)  # needs no record, so it makes room on a full disk
         checkpoints.prune(store.files, work.trial.id, commit.checkpoints, work.keep)
-        checkpoints.prune_states(store.files, work.trial.id)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import pickle
 import zipfile
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -228,15 +229,18 @@ def _pruned_in(files: Files, path: str) -> set[int]:
 
 
 def prune(files: Files, trial: str, entries: Collection[CheckpointEntry], keep: Collection[int]) -> None:
-    """Removes the checkpoints of all epochs but `keep`. Their epochs are recorded first, so they do not count as lost."""
+    """Removes the checkpoints of all epochs but `keep`. Their epochs are recorded first, so they do not count as lost.
+
+    Where a disk is too full for that record, one of them goes first: nothing else may be left that makes room.
+    """
     sizes = files.listing(layout.checkpoints(trial))
     here = {e.epoch for e in entries if e.path in sizes}
     before = read_pruned(files, trial, sizes)
     gone = {e.epoch for e in entries} - set(keep) | (before - here)
-    _record_pruned(files, trial, gone, sizes)
-    for e in entries:
-        if e.epoch in gone and e.path in sizes:
-            files.delete(e.path)
+    going = [e.path for e in sorted(entries, key=lambda e: e.epoch) if e.epoch in gone and e.path in sizes]
+    _record_pruned(files, trial, gone, sizes, going)
+    for path in going:
+        files.delete(path)
 
 
 def note_absent(files: Files, trial: str, entries: Collection[CheckpointEntry]) -> None:
@@ -245,10 +249,29 @@ def note_absent(files: Files, trial: str, entries: Collection[CheckpointEntry]) 
     _record_pruned(files, trial, {e.epoch for e in entries if e.path not in sizes}, sizes)
 
 
-def _record_pruned(files: Files, trial: str, epochs: Collection[int], paths: Collection[str]) -> None:
-    """Replaces the records of what is pruned. paths: what lies in the training's folder."""
+def _record_pruned(
+    files: Files, trial: str, epochs: Collection[int], paths: Collection[str], going: Sequence[str] = ()
+) -> None:
+    """Replaces the records of what is pruned. paths: what lies in the training's folder. going: what goes next."""
     path, records = layout.pruned(trial, _pruned_content(epochs)), set(filter(layout.is_pruned, paths))
     if path not in records and (epochs or records):
-        files.put(path, _pruned_content(epochs))
+        _put_making_room(files, path, _pruned_content(epochs), going)
     for old in records - {path}:
         files.delete(old)
+
+
+def _put_making_room(files: Files, path: str, content: bytes, going: Sequence[str]) -> None:
+    """Writes a file. On a full disk it first removes what goes anyway, one after the other, until there is room.
+
+    A process that is killed just then leaves a checkpoint that counts as lost. So the first epochs go first: to train them
+    again takes least.
+    """
+    for other in going:
+        try:
+            with files.patience.suspended():
+                return files.put(path, content)
+        except StorageError as error:
+            if getattr(error.__cause__, "errno", None) not in (errno.ENOSPC, errno.EDQUOT):
+                break
+        files.delete(other)
+    return files.put(path, content)
