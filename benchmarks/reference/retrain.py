@@ -47,12 +47,13 @@ def retrain_group(
     watch: sees the network in evaluation mode before the first and after each epoch.
     """
     network = deepcopy(final)
-    own = {name: t for name, t in start.items() if name in network.parameters_of(group)}
-    network.load_state_dict({**network.state_dict(), **own})
+    own = set(network.parameters_of(group))
     parameters = []
     for name, parameter in network.named_parameters():
+        if name in own:
+            parameter.data.copy_(start[name])
+            parameters.append(parameter)
         parameter.requires_grad_(recipe.all_gradients or name in own)
-        parameters += [parameter] if name in own else []
     optimizer = torch.optim.SGD(parameters, lr=1.0, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
     watch(network.eval())
     step = 0

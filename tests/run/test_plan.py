@@ -31,7 +31,7 @@ PINNED = [
         [
             ("gradients", "646c9d55865ca0f8", "1fa2ffedaa8af664"),
             ("gradients", "54b1b0d1c49782a7", "7677582627b5301f"),
-            ("rewind", "a396ed555f7c8566", "1cc82faf3bd37d72"),
+            ("rewind", "22b35c521ed5e977", "b2de0c12d7834277"),
             ("flips", "9c47dc8bf7307cf1", "67d88e3476d40da8"),
             ("evaluate", "da2ed0f12b5664f3", "e03da3774cdfb845"),
             ("detection", "727ed1d3ebf04c99", "f1ea83376c6ac2cb"),
@@ -43,7 +43,7 @@ PINNED = [
         [
             ("gradients", "9f429dc205707a11", "b24acae5c6972008"),
             ("gradients", "f6c0cfa62d287846", "370d077e570f34c7"),
-            ("rewind", "3c8c9e1b5957813c", "b263aaea1d20c16f"),
+            ("rewind", "c2562ca2a1461fa7", "cb6b8e3bbe82c2ee"),
             ("flips", "a463c4890274860b", "67480f4a14659a51"),
             ("evaluate", "d4151889955fe976", "0b29003089bd43b2"),
             ("detection", "7d5d320b4f170caf", "2f36cc68f44f8bb6"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,9 +22,11 @@ from memloc.stages.base import Size
 from memloc.stages.evaluate.config import Evaluate, EvaluateConfig
 from memloc.stages.rewind.compute import early_network, rewound_logits
 from memloc.stages.rewind.config import Rewind, RewindConfig
+from tests.models import own_nets
 from tests.models.plain import GROUPS
 from tests.models.tensors import tensors_of
 from tests.stages.conftest import DROPOUTS, TIED, Trained, run, run_once
+from tests.stages.naive import pixels
 
 STAGE = Rewind()
 COLUMNS = ["layer", "epoch", "clean_acc", "noisy_acc", "test_acc", "clean_loss", "noisy_loss"]
@@ -193,6 +196,28 @@ def test_an_empty_set_is_null_never_zero_or_nan(noise: float, empty: str, full: 
     rows = rewind(run(noise=noise, epochs=1), 0)
     assert rows[f"{empty}_acc"] == rows[f"{empty}_loss"] == [None] * 9
     assert all(np.isfinite(v) for name in ("acc", "loss") for v in rows[f"{full}_{name}"])
+
+
+def test_a_parameter_of_two_names_is_rewound_under_both() -> None:
+    """Against the user's own module, with every tensor of the group from the early checkpoint."""
+    trained = run(model=f"python:{own_nets.__file__}:shared", width=None, subset=60, epochs=1)
+    data, (first, last) = trained.data, trained.epochs
+    early, final = first.weights, {k: 3 * t for k, t in first.weights.items()}  # one epoch of training changes little
+    trained = replace(trained, epochs=[first, replace(last, weights=final)])
+    expected = {}
+    for group, prefixes in {"first": ("first.",), "one+two": ("one.", "two."), "head": ("head.",)}.items():
+        module = own_nets.shared(1, 16, 16, 10).eval()
+        module.load_state_dict({k: early[k] if k.startswith(prefixes) else t for k, t in final.items()})
+        with torch.no_grad():
+            losses = F.cross_entropy(module(pixels(data.x)).double(), torch.tensor(data.y), reduction="none").numpy()
+        expected[group] = losses[~data.noisy].mean(), losses[data.noisy].mean()
+    unchanged = rewind(trained, 1)["clean_loss"][0]
+    assert all(abs(clean - unchanged) > 0.01 for clean, _ in expected.values())
+    for buffers in ("final", "rewound"):
+        rows = rewind(trained, 0, buffers=buffers)
+        assert rows["layer"] == list(expected)
+        assert rows["clean_loss"] == pytest.approx([clean for clean, _ in expected.values()], rel=1e-5)
+        assert rows["noisy_loss"] == pytest.approx([noisy for _, noisy in expected.values()], rel=1e-5)
 
 
 # --- configurations ---------------------------------------------------------------------------------------------------

@@ -44,7 +44,9 @@ def early_network(config: RewindConfig, inputs: Inputs, final: Network, epoch: i
         return None
     early = inputs.network(epoch)
     if config.buffers == "final":
-        early.load_state_dict({k: v for k, v in final.state_dict().items() if _is_buffer(final, k)}, strict=False)
+        # A parameter may have a second name, under which the final value would come back.
+        parameters = dict(final.named_parameters(remove_duplicate=False))
+        early.load_state_dict({k: v for k, v in final.state_dict().items() if k not in parameters}, strict=False)
     return early.folded()
 
 
@@ -68,10 +70,6 @@ def _columns(
 
 
 _COLUMNS = ("layer", "epoch", "clean_acc", "noisy_acc", "test_acc", "clean_loss", "noisy_loss")
-
-
-def _is_buffer(network: Network, name: str) -> bool:
-    return name not in dict(network.named_parameters())
 
 
 @torch.inference_mode()

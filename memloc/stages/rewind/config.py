@@ -35,7 +35,7 @@ class Rewind(Stage[ResolvedRewind]):
 
     name: ClassVar[str] = "rewind"
     forward_only: ClassVar[bool] = True
-    version: ClassVar[int] = 2
+    version: ClassVar[int] = 3
     extent: ClassVar[tuple[str, ...]] = ("epochs",)
     usual: ClassVar[Mapping[str, Any]] = {"buffers": "final"}
     atlas: ClassVar[tuple[str, ...]] = (
