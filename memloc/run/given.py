@@ -80,7 +80,7 @@ def take_over(network: Network, given: GivenFile) -> None:
     """Loads the weights of a file into the network, by name.
 
     Raises:
-        UsageError: a name is missing or one too many, or a shape is another one.
+        UsageError: a name is missing or one too many, a shape is another one, or the names of one tensor have two values.
     """
     file, tensors, state = given.name, read_weights(given.name, given.sha256), network.state_dict()
     # Older checkpoints lack the count of batches, which nothing here uses.
@@ -96,6 +96,11 @@ def take_over(network: Network, given: GivenFile) -> None:
             here, there = list(state[name].shape), list(tensor.shape)
             raise UsageError(f"{file}: {name} is of shape {there}, the network's of {here}: other images, classes or width")
     network.load_state_dict({**state, **tensors})
+    first: dict[int, str] = {}
+    for name, parameter in network.named_parameters(remove_duplicate=False):
+        one = first.setdefault(id(parameter), name)
+        if one != name and not torch.allclose(tensors[one], tensors[name], rtol=0, atol=0, equal_nan=True):
+            raise UsageError(f"{file}: {one} and {name} are one parameter of the network, and have two values here")
 
 
 def problem_of_parts(config: TrainConfig, kind: Stage[Any], settings: StageConfig, parts: Parts) -> str | None:

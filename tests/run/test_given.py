@@ -173,6 +173,25 @@ def test_weights_of_another_network(folder: Path, tensors: dict[str, Any], probl
     assert f"blocks.a.train.from: {folder.resolve()}/others/{problem}" in said
 
 
+@pytest.mark.parametrize("same", [True, False])
+def test_the_names_of_one_parameter_have_one_value(folder: Path, same: bool) -> None:
+    torch.manual_seed(0)
+    state = own_nets.shared(1, 16, 16, 10).state_dict()
+    if not same:
+        state = {**state, "two.weight": state["two.weight"] + 1}
+    for epoch in EPOCHS:
+        (folder / "others" / f"net-{epoch:03d}.pth").unlink()
+        save_file({name: tensor.clone() for name, tensor in state.items()}, folder / f"others/net-{epoch}.safetensors")
+    written = text().replace("nets.py:make", "nets.py:shared")
+    if same:
+        assert planned(folder, written).trials
+        return
+    with pytest.raises(UsageError) as caught:
+        planned(folder, written)
+    (said,) = caught.value.problems
+    assert said.endswith("one.weight and two.weight are one parameter of the network, and have two values here")
+
+
 def test_a_count_of_batches_may_be_absent(folder: Path) -> None:
     changed(folder, **{"bn1.num_batches_tracked": None})
     assert planned(folder, text()).trials
