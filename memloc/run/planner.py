@@ -132,7 +132,8 @@ def _trial(entry: Entry, data: Description, sources: Sources, common: _Common, p
                 unmet.append(Unmet(block, request.stage, scored))
                 continue
             if misfit := kind.misfit(scored.config, config, scored.size, facts):
-                problems.append(f"{request.where}.{misfit.field}: {misfit}")
+                place = f"{request.where}.{misfit.field}" if misfit.field else request.where
+                problems.append(f"{place}: {misfit}")
                 continue
             # One for every combination of the analyses that it reads: a stage may have several configurations.
             for reads in product(*(in_block[stage] for stage in kind.reads if stage in in_block)):

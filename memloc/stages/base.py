@@ -150,7 +150,9 @@ class Stage(Generic[C]):
         return {"": None}
 
     def misfit(self, config: C, train: TrainConfig, size: Size, network: NetworkFacts) -> FieldError | None:
-        """Why this analysis cannot run on this network and these data, for the field that asks for it; None if it can."""
+        """Why this analysis cannot run on this network and these data, for the field that asks for it ("": for the stage);
+        None if it can.
+        """
         return None
 
     def parts(self, config: C, train: TrainConfig, size: Size) -> Sequence[Part]:

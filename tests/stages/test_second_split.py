@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from memloc.config import FieldError, default_peak
+from memloc.errors import UsageError
 from memloc.models.architectures import resolved
 from memloc.models.build import build
 from memloc.models.dropouts import build_dropout
@@ -19,7 +20,8 @@ from memloc.stages.second_split.config import SecondSplit, SecondSplitConfig
 from memloc.stages.training.batches import batches
 from memloc.stages.training.steps import learning_rate
 from memloc.store import Store
-from tests.conftest import run_inline
+from tests.conftest import planned, run_inline
+from tests.models import own_nets
 from tests.run.programs import contents
 from tests.stages.conftest import BASE, CPU, TIED, Trained, run, run_once
 from tests.stages.naive import pixels
@@ -98,6 +100,17 @@ def test_the_trainings_own_peak() -> None:
     assert times(trained, 0, epochs=4) == bare_loop(trained, 0, 4)
 
 
+@pytest.mark.parametrize(
+    "rule", [{"stop_after_perfect": 1}, {"stop": {"noisy_acc_below": 1.0, "at_epoch": 2}}], ids=lambda rule: next(iter(rule))
+)
+def test_both_trainings_run_all_their_epochs(rule: dict[str, Any]) -> None:
+    """Although the rule ends the training itself early. The loop knows no rule."""
+    trained = run(subset=10, batch_size=5, width=0.25, noise=0.1, epochs=12, **rule)
+    assert len([epoch for epoch in trained.epochs if epoch.row is not None]) < 12
+    for half in (0, 1):
+        assert times(trained, half) == bare_loop(trained, half, 12)
+
+
 def test_fewer_epochs_and_masks(tied: Trained) -> None:
     for mode in ("own", "dropped"):
         assert times(tied, 0, epochs=4, mask_mode=mode) == bare_loop(tied, 0, 4, mode)
@@ -165,3 +178,24 @@ blocks:
     wins = [(a < b) + 0.5 * (a == b) for is_noisy, a in pairs if is_noisy for other, b in pairs if not other]
     (row,) = [r for r in rows if (r["sample"], r["score"]) == ("all", "second_split")]
     assert row["auc"] == pytest.approx(sum(wins) / len(wins))
+
+
+def test_halves_of_two_examples_at_least(tmp_path: Path) -> None:
+    """With batch norm behind a linear layer one example cannot be trained on, so the smallest halves have two."""
+    (tmp_path / "nets.py").write_text(Path(own_nets.__file__).read_text())
+    x, y = np.arange(4 * 64, dtype=np.uint8).reshape(4, 8, 8), np.arange(4) % 2
+    np.savez(tmp_path / "few.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    text = """
+defaults: {dataset: "npz:few.npz", subset: COUNT, model: "python:nets.py:mlp", noise: 0.0, epochs: 2, batch_size: 2}
+blocks: {b: {stages: {second_split: {}}}}
+"""
+    for count in (2, 3):
+        with pytest.raises(UsageError) as caught:
+            planned(tmp_path, text.replace("COUNT", str(count)))
+        (said,) = caught.value.problems
+        assert said.endswith(
+            f"blocks.b.stages.second_split: {count} training examples are cut into halves, and one of them is a single "
+            "example; valid: at least 4"
+        )
+    run_inline(tmp_path, text.replace("COUNT", "4"), Store(str(tmp_path / "store")))
+    assert contents(tmp_path / "store")["second_split"].num_rows == 4

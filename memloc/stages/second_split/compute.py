@@ -34,7 +34,7 @@ def run(config: ResolvedSecondSplit, inputs: Inputs, part: Part) -> Tables:
     wrong (evaluation mode, the label trained on), or T+1 if it is right at the end.
 
     e = 0 is before the other half's first update. Both trainings have the same seed, keyed by (seed, half), and the
-    training's settings and schedule. The second one starts with new momentum.
+    training's settings and schedule, but neither ends early. The second one starts with new momentum.
     """
     half = int(part["half"])
     first, second = (_part_of(inputs.data, rows) for rows in halves(len(inputs.data.y), inputs.train.seed, half))
@@ -68,7 +68,9 @@ def _settings(config: ResolvedSecondSplit, train: TrainConfig, half: int) -> Tra
     same = config.epochs == train.epochs
     peak = train.peak_epoch if same else default_peak(train.schedule, config.epochs)
     seed = torch_seed(train.seed, "second split", half)
-    own = {"seed": seed, "epochs": config.epochs, "peak_epoch": peak}
+    # Both trainings run all their epochs: a time is one of 0..T, or T+1 for what is right after epoch T.
+    whole = {"stop": None, "stop_after_perfect": None}
+    own = {"seed": seed, "epochs": config.epochs, "peak_epoch": peak, **whole}
     return with_batch_norm(train, config.batch_norm).model_copy(update=own)
 
 

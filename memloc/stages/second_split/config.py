@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar, Literal
 
 import pyarrow as pa
 
-from memloc.config import EpochCount, Neutral, TrainConfig
-from memloc.stages.base import Part, Size, Stage
+from memloc.config import EpochCount, FieldError, Neutral, TrainConfig
+from memloc.stages.base import NetworkFacts, Part, Size, Stage
 from memloc.stages.columns import INT, SMALL, of_analysis
 from memloc.stages.fields import MaskModeConfig, resolve_mask_mode
 
@@ -36,7 +36,7 @@ class SecondSplit(Stage[ResolvedSecondSplit]):
 
     name: ClassVar[str] = "second_split"
     footprint: ClassVar[Literal["less", "as much", "more"]] = "as much"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     renamed: ClassVar[Mapping[str, str]] = {"epochs": "second_split.epochs", "batch_norm": "second_split.batch_norm"}
     tables: ClassVar[Mapping[str, pa.Schema]] = {"second_split": of_analysis(("example", INT), ("time", SMALL))}
     config = SecondSplitConfig
@@ -44,6 +44,14 @@ class SecondSplit(Stage[ResolvedSecondSplit]):
     def resolve(self, config: SecondSplitConfig, train: TrainConfig, beside: Collection[str] = ()) -> ResolvedSecondSplit:
         filled = {"epochs": config.epochs or train.epochs, "batch_norm": config.batch_norm or train.batch_norm.kind}
         return resolve_mask_mode(config, train).resolved_as(ResolvedSecondSplit, **filled)
+
+    def misfit(
+        self, config: ResolvedSecondSplit, train: TrainConfig, size: Size, network: NetworkFacts
+    ) -> FieldError | None:
+        if size.n >= 4:
+            return None
+        problem = f"{size.n} training examples are cut into halves, and one of them is a single example; valid: at least 4"
+        return FieldError("", problem)
 
     def parts(self, config: ResolvedSecondSplit, train: TrainConfig, size: Size) -> Sequence[Part]:
         return [{"half": 0}, {"half": 1}]
