@@ -263,8 +263,9 @@ class SparseWeights(Dropout):
 
     @torch.no_grad()
     def constrain(self, network: Network) -> None:
+        first: dict[int, str] = {}  # a weight that several layers share has the mask of the first one alone
         for name, module in network.named_modules():
-            if isinstance(module, LAYERS):
+            if isinstance(module, LAYERS) and first.setdefault(id(module.weight), name) == name:
                 module.weight.mul_(self.mask(f"{name}.weight", module.weight.shape))
 
 

@@ -27,30 +27,30 @@ from tests.conftest import TINY, run_inline
 
 PINNED = [
     (
-        "60597ebd0f8933fe",
+        "e74bfb6eda5e32ce",
         [
-            ("gradients", "646c9d55865ca0f8", "1fa2ffedaa8af664"),
-            ("gradients", "54b1b0d1c49782a7", "7677582627b5301f"),
-            ("rewind", "22b35c521ed5e977", "b2de0c12d7834277"),
-            ("flips", "9c47dc8bf7307cf1", "67d88e3476d40da8"),
-            ("evaluate", "da2ed0f12b5664f3", "e03da3774cdfb845"),
-            ("detection", "727ed1d3ebf04c99", "f1ea83376c6ac2cb"),
-            ("retrain", "7d4b825ba49556a3", "92aa80e58484c35f"),
+            ("gradients", "9d57e778c559bf1d", "d37617980adc5030"),
+            ("gradients", "e71665ef92728829", "299a3798cd832473"),
+            ("rewind", "1ddbead0bd21cb7a", "8f77eb65c6f1838c"),
+            ("flips", "acc2e32ba329776d", "592d7dfaf5a5df29"),
+            ("evaluate", "2394bba98c2d7d97", "e91a9a2a69a52a41"),
+            ("detection", "b88fa44db2192c8d", "ed0393370dc8a777"),
+            ("retrain", "74b1798fa127e15a", "26af9fa917fd8929"),
         ],
     ),
     (
-        "1543e9644fe242fc",
+        "cba0b85f8ab30820",
         [
-            ("gradients", "9f429dc205707a11", "b24acae5c6972008"),
-            ("gradients", "f6c0cfa62d287846", "370d077e570f34c7"),
-            ("rewind", "c2562ca2a1461fa7", "cb6b8e3bbe82c2ee"),
-            ("flips", "a463c4890274860b", "67480f4a14659a51"),
-            ("evaluate", "d4151889955fe976", "0b29003089bd43b2"),
-            ("detection", "7d5d320b4f170caf", "2f36cc68f44f8bb6"),
+            ("gradients", "2d492dc4c20ddc1c", "c4e119fd56fbb012"),
+            ("gradients", "1fce97e36c344217", "628513211b09b92b"),
+            ("rewind", "d9998b70f80d044c", "39a038b98705a3d6"),
+            ("flips", "ef00afa13549d0ff", "172288f0e3af7044"),
+            ("evaluate", "e2334fbd304ecd5f", "14d308763577cf68"),
+            ("detection", "11cdd4d5a1d02b94", "9adbdfcb454b318b"),
         ],
     ),
-    ("05a2f02d99799aa1", [("evaluate", "f17afce7314ad45c", "497d19f5687ab1b3")]),
-    ("a6a55d942cb9a43d", [("evaluate", "b2097a150e6ccd28", "902f1dc17de67fbb")]),
+    ("fc766c03da2fb68b", [("evaluate", "0a67f45f876c138f", "ff05b09a54697b7a")]),
+    ("bfa2ce969d800897", [("evaluate", "ec0aefcf147df0a4", "0b49266700cd99cc")]),
 ]
 
 

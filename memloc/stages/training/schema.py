@@ -12,7 +12,7 @@ from memloc.data.arrays import Data
 from memloc.models.architectures import TRAINING
 from memloc.stages.columns import ACCURACIES, BOOL, FLOAT, INT, SMALL, TEXT
 
-VERSION = 2  # the version of training: raised whenever its numbers change; enters the id of every training
+VERSION = 3  # the version of training: raised whenever its numbers change; enters the id of every training
 
 # The first columns of table `trials`: their names and order stay.
 FIRST: tuple[tuple[str, pa.DataType], ...] = (
