@@ -157,6 +157,20 @@ def test_learning_and_forgetting_written_out(correct: str, learning_time: int, f
     assert (columns["learning_time"].tolist(), columns["forgetting"].tolist()) == ([learning_time], [forgetting])
 
 
+@pytest.mark.parametrize(
+    ("correct", "learning_time", "forgetting"), [("00", 5, 5), ("10", 5, 1), ("01", 2, 0), ("11", 1, 0)]
+)
+def test_never_is_the_same_number_where_stop_has_ended_the_training(
+    correct: str, learning_time: int, forgetting: int
+) -> None:
+    """After epoch 2 of 4: 5, as in a training that has run all its epochs. 3 would be an epoch that nobody saw."""
+    dynamics = Dynamics(config(epochs=4), 1, 2, CPU)
+    for epoch, bit in enumerate(correct, 1):
+        dynamics.update(epoch, torch.tensor([[0.0, 1.0 if bit == "1" else -1.0]]), torch.tensor([1]))
+    columns = dynamics.columns(torch.tensor([1]), stopped=2)
+    assert (columns["learning_time"].tolist(), columns["forgetting"].tolist()) == ([learning_time], [forgetting])
+
+
 def test_el2n_is_over_the_first_fifth() -> None:
     y = torch.tensor([0])
     dynamics = Dynamics(config(epochs=10), 1, 2, CPU)

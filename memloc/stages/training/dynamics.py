@@ -59,6 +59,8 @@ class Dynamics:
     def columns(self, y: Tensor, stopped: int | None = None) -> dict[str, Any]:
         """The raw scores of table `examples`, NumPy [n] each, after the last epoch; means are over the epochs trained.
 
+        What is wrong in the last of these, or was never right, has T + 1 for "never", with the T that was asked for.
+
         stopped: the epoch at which `stop` has ended the training, if it has.
         alternative: of the classes other than the label y (int64 [n]), the one with the largest mean probability.
         """
@@ -68,7 +70,7 @@ class Dynamics:
         trained = self.stop() if stopped is None else stopped
         never = v["ever_correct"] == 0
         columns = {
-            "learning_time": v["last_wrong"] + 1,
+            "learning_time": torch.where(v["last_wrong"] == trained, self.epochs, v["last_wrong"]) + 1,
             "forgetting": torch.where(never, self.epochs + 1, v["forgetting"]),
             "aum": v["margin"] / trained,
             "el2n": v["el2n"] / min(self.early, trained),
