@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Collection
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from memloc.config import TrainConfig
 from memloc.data.augment import augment, shifts
@@ -177,6 +179,53 @@ def test_el2n_is_over_the_first_fifth() -> None:
     for epoch in range(1, 11):
         dynamics.update(epoch, torch.tensor([[0.0, 0.0]]) if epoch <= 2 else torch.tensor([[9.0, 0.0]]), y)
     assert dynamics.columns(y)["el2n"].tolist() == pytest.approx([math.sqrt(0.5)])
+
+
+class Largest(TorchDispatchMode):
+    """The most numbers of a tensor that an operation gives, but for those that are there anyway."""
+
+    def __init__(self, known: Collection[Tensor]) -> None:
+        super().__init__()
+        self.known, self.numbers = {t.data_ptr() for t in known}, 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, Tensor) and result.data_ptr() not in self.known:
+            self.numbers = max(self.numbers, result.numel())
+        return result
+
+
+@pytest.mark.parametrize(("n", "k"), [(1003, 37), (700, 101), (129, 1000)])
+def test_pieces_give_the_bits_of_the_whole_and_need_little_memory(n: int, k: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many classes and many examples: what an epoch needs besides logits and sums does not grow with the examples."""
+    monkeypatch.setattr("memloc.stages.training.dynamics.ROOM", 64 * k)
+    generator = torch.Generator().manual_seed(n)
+    y = torch.randint(0, k, (n,), generator=generator)
+    dynamics = Dynamics(config(epochs=4), n, k, CPU)
+    whole = {name: torch.zeros(n, dtype=torch.float64) for name in ("margin", "loss", "el2n")}
+    sums = torch.zeros(n, k, dtype=torch.float64)
+    for epoch in (1, 2):
+        z = torch.randn((n, k), generator=generator) * 5
+        with Largest([z, dynamics.values["probabilities"]]) as seen:
+            loss, correct = dynamics.update(epoch, z, y)
+        assert 64 * k <= seen.numbers <= 128 * k
+        z = z.double()
+        others = z.scatter(1, y[:, None], -math.inf).amax(dim=1)
+        whole["margin"] += z.gather(1, y[:, None])[:, 0] - others
+        whole["loss"] += torch.nn.functional.cross_entropy(z, y, reduction="none")
+        sums += z.softmax(dim=1)
+        if epoch == 1:
+            whole["el2n"] += (z.softmax(dim=1) - torch.nn.functional.one_hot(y, k)).norm(dim=1)
+        assert torch.equal(loss, torch.nn.functional.cross_entropy(z, y, reduction="none"))
+        assert torch.equal(correct, z.argmax(dim=1) == y)
+    assert all(torch.equal(dynamics.values[name], values) for name, values in whole.items())
+    assert torch.equal(dynamics.values["probabilities"], sums)
+    with Largest([dynamics.values["probabilities"]]) as seen:
+        columns = dynamics.columns(y, stopped=2)
+    assert seen.numbers <= 128 * k
+    others = sums.scatter(1, y[:, None], -1.0)
+    assert columns["alternative"].tolist() == others.argmax(dim=1).tolist()
+    assert columns["alternative_prob"].tolist() == (others.amax(dim=1) / 2).tolist()
 
 
 # --- whole trainings --------------------------------------------------------------------------------------------------

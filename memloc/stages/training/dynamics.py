@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -11,6 +12,8 @@ from torch.nn import functional as F
 from memloc.config import TrainConfig
 from memloc.data import Data
 from memloc.models.inference import margins
+
+ROOM = 2**22  # numbers, float64, of what an update needs for each example and class at the same time: 32 MB a tensor
 
 
 class Dynamics:
@@ -32,11 +35,15 @@ class Dynamics:
 
     def update(self, epoch: int, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Takes in one epoch's logits (n×K float32); returns (loss float64 [n], correct bool [n])."""
+        found = [self._update(epoch, rows, z[rows], y[rows]) for rows in _pieces(*z.shape)]
+        return torch.cat([loss for loss, _ in found]), torch.cat([correct for _, correct in found])
+
+    def _update(self, epoch: int, rows: slice, z: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         z = z.to(torch.float64)
         loss = F.cross_entropy(z, y, reduction="none")
         margin = margins(z, y)
         correct = z.argmax(dim=1) == y
-        v = self.values
+        v = {name: values[rows] for name, values in self.values.items()}  # views: what follows changes the values
         v["forgetting"] += (v["was_correct"] == 1) & ~correct
         v["last_wrong"].masked_fill_(~correct, epoch)
         v["was_correct"].copy_(correct)
@@ -66,7 +73,8 @@ class Dynamics:
         """
         v = {k: t.cpu() for k, t in self.values.items()}
         label = y.cpu()[:, None]
-        others = v["probabilities"].scatter(1, label, -1.0)
+        others = [_largest_but(v["probabilities"][rows], label[rows]) for rows in _pieces(*v["probabilities"].shape)]
+        alternative, sums = (torch.cat(each) for each in zip(*others, strict=True))
         trained = self.stop() if stopped is None else stopped
         never = v["ever_correct"] == 0
         columns = {
@@ -77,10 +85,28 @@ class Dynamics:
             "mean_loss": v["loss"] / trained,
             "final_loss": v["final_loss"],
             "mean_prob": v["probabilities"].gather(1, label).squeeze(1) / trained,
-            "alternative": others.argmax(dim=1),
-            "alternative_prob": others.amax(dim=1) / trained,
+            "alternative": alternative,
+            "alternative_prob": sums / trained,
         }
         return {k: t.numpy() for k, t in columns.items()}
+
+
+def _pieces(n: int, classes: int) -> list[slice]:
+    """All n rows in pieces of about as many rows each, at most `ROOM` numbers (or 64 rows) in one.
+
+    A piece begins at a multiple of 64 rows, so a row lies in memory as it does in the whole, and its sums have the same
+    bits.
+    """
+    blocks = -(-n // 64)
+    count = min(blocks, -(-blocks * 64 * classes // ROOM))
+    bounds = [min(n, 64 * (blocks * k // count)) for k in range(count + 1)]
+    return [slice(start, end) for start, end in pairwise(bounds)]
+
+
+def _largest_but(sums: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    """(the other class with the largest sum, that sum) of each row. sums: n×K. label: int64 [n, 1]."""
+    others = sums.scatter(1, label, -1.0)
+    return others.argmax(dim=1), others.amax(dim=1)
 
 
 def examples_table(
