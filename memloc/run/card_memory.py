@@ -9,6 +9,7 @@ from math import prod
 from pathlib import Path
 
 from memloc.data import describe
+from memloc.run.by_shape.elsewhere import NeedsValuesError
 from memloc.run.by_shape.memory import Decision, Needs, decision, of_subject
 from memloc.run.by_shape.short_runs import Subject
 from memloc.run.by_shape.stand_in import Shape
@@ -89,7 +90,7 @@ def demands(works: Iterable[Work], data_dir: Path) -> Iterator[Demand]:
                     yield Demand(of, need, ids[need.analysis.stage], half)
                 elif trainings:
                     yield Demand(of, need, trainings, half or not ids["train"])
-        except Exception:  # a network of the user's may do anything with values, and on `meta` there are none
+        except NeedsValuesError:
             continue
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import torch
 
 from memloc.data import describe
+from memloc.run.by_shape.elsewhere import NeedsValuesError
 from memloc.run.by_shape.price import forward_rate, training_rate
 from memloc.run.cards import CARDS, Card, card_name
 from memloc.run.clock import PricedPlan
@@ -48,7 +50,8 @@ def cost_model(
 
     gpus: the shares of a GPU that a training and a task hold; None on CPUs. unknown: gives the training rate of a network
     that the store does not know. By default its operations are counted, and a whole GPU is assumed. card: of the GPUs; the
-    commits of others say nothing. A `Card` prices by shape what the store does not know; a name is that of an unknown card.
+    commits of others say nothing. A `Card` prices by shape what the store does not know, as far as shapes tell it; a name is
+    that of an unknown card.
     """
     sources = {w.trial.config.source for w in works}
     shapes = {images_of(source.flat()): describe(source, data_dir).shape for source in sources}
@@ -57,17 +60,26 @@ def cost_model(
     trainer, task = gpus.gpus_per_trial, gpus.gpus_per_task
 
     def on_its_share(trial: TrialPlan, shape: Shape) -> Rate:
-        rate = training_rate(trial, shape, card) if isinstance(card, Card) else counted_rate(trial, shape, "cuda")
+        rate = _rate(training_rate, trial, shape, card)
         return rate._replace(seconds=rate.seconds / trainer)
 
     def forward(trial: TrialPlan, shape: Shape) -> Rate:
-        assert isinstance(card, Card)
-        rate = forward_rate(trial, shape, card)
+        rate = _rate(forward_rate, trial, shape, card)
         return rate._replace(seconds=rate.seconds / trainer)
 
     by_shape = forward if isinstance(card, Card) and unknown is None else None
     name = card.name if isinstance(card, Card) else card
     return CostModel(snapshot, "cuda", shapes, unknown or on_its_share, trainer / task, name, by_shape)
+
+
+def _rate(
+    by_shape: Callable[[TrialPlan, Shape, Card], Rate], trial: TrialPlan, shape: Shape, card: Card | str | None
+) -> Rate:
+    """The rate of a whole GPU by shape; where the card is unknown, or shapes alone do not tell it, by operations."""
+    if isinstance(card, Card):
+        with suppress(NeedsValuesError):
+            return by_shape(trial, shape, card)
+    return counted_rate(trial, shape, "cuda")
 
 
 def card_here() -> Card | str | None:

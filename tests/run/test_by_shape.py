@@ -15,11 +15,16 @@ from torch.profiler import ProfilerActivity, profile
 from memloc.models.groups import Network
 from memloc.run.by_shape.computations import memory_of_part, of_epoch, of_part, of_step
 from memloc.run.by_shape.counting import Counting
-from memloc.run.by_shape.memory import CONTEXT, decision, in_words, needs, on_gpu
+from memloc.run.by_shape.elsewhere import NeedsValuesError
+from memloc.run.by_shape.memory import CONTEXT, decision, in_words, needs, needs_of_network, on_gpu
+from memloc.run.by_shape.price import training_rate
 from memloc.run.by_shape.short_runs import Subject, part_counts, steps_counts
 from memloc.run.by_shape.stand_in import StandIn, stand_in_data
 from memloc.run.card_memory import demands
+from memloc.run.cards import CARDS
+from memloc.run.estimate import cost_model
 from memloc.run.pending import pending
+from memloc.run.placement import Resources
 from memloc.run.plan import AnalysisPlan
 from memloc.run.quantities import checkpoint_bytes, result_bytes, states_bytes
 from memloc.run.sweep_needs import needs as sweep_needs
@@ -136,7 +141,6 @@ def test_more_examples_and_epochs_of_a_part(tmp_path: Path, stage: str) -> None:
     )
     part = analysis.parts[0]
     every, few = part_counts(subject, analysis.kind, analysis.config, part), of_part(subject, analysis)
-    assert few is not None
     assert few.operations == pytest.approx(every.operations, rel=0.03)
     assert few.launches == pytest.approx(every.launches, rel=0.1)
     assert few.peak == pytest.approx(every.peak, rel=0.05)
@@ -200,7 +204,7 @@ blocks: {a: {axes: {width: [0.5, 0.125], seed: 0..9}}}
 
 
 def test_what_doctor_says_of_a_sweep_is_what_a_launch_would_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Analyses count that need more than the training. A network whose course depends on values is left out."""
+    """Analyses count that need more than the training."""
     text = """
 defaults: {dataset: digits, model: resnet9, subset: 256, epochs: 2, batch_size: 64, width: 0.125}
 blocks: {a: {stages: {gradients: {at: trajectory}}}}
@@ -216,11 +220,62 @@ blocks: {a: {stages: {gradients: {at: trajectory}}}}
     without = checkpoint_bytes(trial, "all") + result_bytes([trial])
     assert needed.store_bytes == without + states_bytes(trial) > without
 
-    def depends(*_: object) -> None:
-        raise RuntimeError("there are no values")
 
-    monkeypatch.setattr("memloc.run.by_shape.memory.memory_of_training", depends)
+NEEDS_VALUES = """
+import torch
+from torch import nn
+
+class Scaled(nn.Module):
+    def forward(self, x):
+        return x * float(x.detach().numpy().max() > -1)
+
+class Net(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.conv, self.scaled, self.fc = nn.Conv2d(1, 8, 3), Scaled(), nn.Linear(8, classes)
+
+    def forward(self, x):
+        return self.fc(self.scaled(torch.relu(self.conv(x))).mean((2, 3)))
+
+def make(c, h, w, classes):
+    return Net(classes)
+"""
+
+
+def test_a_network_that_needs_values_is_priced_and_its_memory_left_out(tmp_path: Path) -> None:
+    (tmp_path / "nets.py").write_text(NEEDS_VALUES)
+    text = f"""
+defaults: {{dataset: digits, model: "python:{tmp_path}/nets.py:make", subset: 256, epochs: 1, batch_size: 64}}
+blocks: {{a: {{stages: {{evaluate: {{}}}}}}}}
+"""
+    plan, store = planned(tmp_path, text), Store(str(tmp_path / "store"))
+    works = pending(plan, store, Snapshot({}, {}, []), "all", set_aside=False)
     assert sweep_needs(works, tmp_path, "all", gpus=True).gpu_bytes == 0
+    assert list(demands(works, tmp_path)) == []
+    model = cost_model(works, store.snapshot(), tmp_path, Resources(), card=CARDS["h100"])
+    (trial,) = plan.trials
+    assert model.train(works[0]) > 0
+    assert "assumed (cuda)" in model.basis()
+    with pytest.raises(NeedsValuesError, match="meta"):
+        training_rate(trial, (1, 16, 16), CARDS["h100"])
+
+
+def test_a_bug_of_memloc_is_not_taken_for_a_network_that_needs_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = SWEEP.format(defaults="dataset: digits, model: resnet9, subset: 260, epochs: 2, width: 0.125", stages="")
+    plan, store = planned(tmp_path, text), Store(str(tmp_path / "store"))
+    works = pending(plan, store, Snapshot({}, {}, []), "all", set_aside=False)
+
+    def wrong(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("memloc.run.by_shape.short_runs.stand_in_data", wrong)
+    with pytest.raises(RuntimeError, match="a bug"):
+        list(demands(works, tmp_path))
+    (trial,) = plan.trials
+    with pytest.raises(RuntimeError, match="a bug"):
+        list(needs_of_network(trial.config, (1, 16, 16), 10, (260, 100)))
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import torch
 from memloc.config import FieldError, TrainConfig
 from memloc.models.build import build
 from memloc.run.by_shape.computations import memory_of_part, memory_of_training
+from memloc.run.by_shape.elsewhere import NeedsValuesError
 from memloc.run.by_shape.short_runs import Subject
 from memloc.run.by_shape.stand_in import Shape
 from memloc.run.plan import AnalysisPlan, Parts, TrialPlan
@@ -49,7 +50,10 @@ class Needs:
     @cached_property
     def recomputed(self) -> int:
         """The most bytes of tensors with activation checkpointing. They are counted when somebody asks."""
-        return _memory(self.subject._replace(recomputing=True), self.analysis)[0]
+        try:
+            return _memory(self.subject._replace(recomputing=True), self.analysis)[0]
+        except NeedsValuesError:  # it is not known that less is enough
+            return self.peak
 
     @property
     def plain(self) -> int:
@@ -94,7 +98,11 @@ def needs(trial: TrialPlan, shape: tuple[int, int, int], analyses: bool = True) 
 
 
 def of_subject(subject: Subject, analyses: Iterable[AnalysisPlan]) -> Iterator[Needs]:
-    """The same of a training by its shapes."""
+    """The same of a training by its shapes.
+
+    Raises:
+        NeedsValuesError: shapes alone do not tell it.
+    """
     yield Needs(subject, None, *_memory(subject, None))
     told = set()
     for analysis in analyses:
@@ -120,7 +128,7 @@ def needs_of_network(config: TrainConfig, shape: Shape, classes: int, examples: 
                 analyses.append(AnalysisPlan("", name, settings, Parts(kind.parts(settings, config, size)), size))
     try:
         yield from of_subject(Subject(config, size, shape), analyses)
-    except Exception:  # a network of the user's may do anything with values, and on `meta` there are none
+    except NeedsValuesError:
         return
 
 

@@ -9,6 +9,7 @@ import torch
 from memloc.models.inference import GROUP_SIZE, logits
 from memloc.run.by_shape.computations import of_step
 from memloc.run.by_shape.counting import Counting, Counts
+from memloc.run.by_shape.elsewhere import shapes_alone
 from memloc.run.by_shape.short_runs import META, Subject
 from memloc.run.by_shape.stand_in import Shape, stand_in, stand_in_data
 from memloc.run.cards import LAUNCH, SHARES, Card
@@ -54,7 +55,7 @@ def _step(subject: Subject) -> Counts:
 @lru_cache(maxsize=128)
 def _forward(subject: Subject) -> Counts:
     short = subject.of_length(min(subject.size.n, GROUP_SIZE), 0)
-    with Counting() as counting:
+    with shapes_alone(subject.config), Counting() as counting:
         inputs = stand_in(subject.config, stand_in_data(short.size, subject.shape), META)
         network, x = inputs.network(subject.config.epochs), inputs.on_device.x
         before = counting.counts.copy()

@@ -15,6 +15,7 @@ from memloc.config import TrainConfig
 from memloc.models.build import build
 from memloc.models.recomputation import recomputing
 from memloc.run.by_shape.counting import Counting, Counts
+from memloc.run.by_shape.elsewhere import shapes_alone
 from memloc.run.by_shape.stand_in import Shape, stand_in, stand_in_data
 from memloc.run.plan import TrialPlan
 from memloc.stages.base import Part, Size, Stage
@@ -66,7 +67,7 @@ def steps_counts(subject: Subject, device: torch.device = META) -> list[Counts]:
     """The counts up to the forward pass of each step of an epoch, then those of all of it with its evaluation."""
     config, size, shape, recomputes = subject
     marks: list[Counts] = []
-    with _counting(device, recomputes) as counting:
+    with shapes_alone(config), _counting(device, recomputes) as counting:
         weights = None
         if device.type == "meta":
             with device:
@@ -86,7 +87,7 @@ def part_counts(subject: Subject, kind: Stage[Any], config: Any, part: Part, aga
 
 @lru_cache(maxsize=512)
 def _part_counts(subject: Subject, kind: Stage[Any], config: Any, part: tuple[tuple[str, Any], ...], again: bool) -> Counts:
-    with _counting(META, subject.recomputing) as counting:
+    with shapes_alone(subject.config, kind), _counting(META, subject.recomputing) as counting:
         inputs = stand_in(subject.config, stand_in_data(subject.size, subject.shape), META)
         counts = Counts()
         for _ in range(1 + again):
