@@ -43,10 +43,11 @@ def _warn(store: Store, by_stage: Mapping[str, Mapping[int | None, int]], what: 
 
 def _text(store: Store, stage: str, counts: Sequence[tuple[int, int]], what: str) -> str:
     each = _listed(f"{version} ({counted(count, what)})" for version, count in counts)
-    apart = "column version of table analyses tells them apart, and " if what == "analysis" else ""
+    table = "analyses" if what == "analysis" else "trials"
     return (
-        f"store {store.uri}: {stage} has results of several versions: {each}. Each version computes other numbers: {apart}"
-        "NAME@sha8 names one launch of a sweep alone (memloc store ls lists them)"
+        f"store {store.uri}: {stage} has results of several versions: {each}. Each version computes other numbers: "
+        f"column version of table {table} tells them apart, and NAME@sha8 names one launch of a sweep "
+        "alone (memloc store ls lists them)"
     )
 
 

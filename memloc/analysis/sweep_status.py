@@ -8,8 +8,8 @@ from typing import Any
 
 from memloc.analysis.run_status import runs_at_work, runs_on, trials_at_work
 from memloc.analysis.stopped import stopped_trainings
-from memloc.analysis.superseded import current
-from memloc.analysis.sweep_records import contents_of
+from memloc.analysis.superseded import current, in_order
+from memloc.analysis.sweep_records import contents_of, moment
 from memloc.analysis.trial_states import STATES, Trial, TrialState, open_failures, trial_states, units
 from memloc.store import Snapshot, Store, heartbeats
 
@@ -20,12 +20,14 @@ def sweep_status(store: Store, sweep: str | None, snapshot: Snapshot | None = No
     Returns:
         {"counts": {state: trials}, "stages": {stage: {state: analyses}}, "failures": […], "progress": {stage: {"parts",
         "parts_done"}}, "waiting": [{"block", "stage", "trials"}], "superseded": {"trainings", "analyses"},
-        "partial": [{"trial", "epoch", "epochs"}], "stopped": […], "runs": […], "at_work": […], "eta_seconds"}. A trial is
+        "partial": [{"trial", "epoch", "epochs"}], "stopped": […], "runs": […], "at_work": […], "eta_seconds",
+        "launched": {NAME@sha8: moment}}. A trial is
         done when its training and all its analyses of the sweep are done and no analysis waits. An analysis waits for
         C-scores that were not there when the sweep was last launched.
         superseded: what older records of a name ask for in vain (analysis/superseded.py); it is not counted.
         partial: trainings that have begun and are not committed, also while nobody works on them. stopped: as
         `stopped_trainings`; an analysis that was not run for that reason is done. runs, at_work: see `analysis.run_status`.
+        launched: when each record was first launched (analysis/superseded.py), in ISO 8601.
         eta_seconds: until all runs at work are done; None if there is no run, or if the time of one of them is unknown.
     """
     snapshot = snapshot or store.snapshot()
@@ -53,6 +55,7 @@ def sweep_status(store: Store, sweep: str | None, snapshot: Snapshot | None = No
         "runs": at_work,
         "at_work": trials_at_work(own),
         "eta_seconds": _last([run["eta_seconds"] for run in at_work]),
+        "launched": {f"{record.name}@{record.sha}": moment(date) for record, date in in_order(contents, snapshot)},
     }
 
 

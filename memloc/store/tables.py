@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from memloc.config.analysis_ids import versions_of
 from memloc.errors import StoreError
-from memloc.store import c_scores, footers, schemas
+from memloc.store import c_scores, footers, schemas, trial_versions
 from memloc.store.analyses import analyses_of
 from memloc.store.commit_form import Commit, FileEntry
 from memloc.store.entries import damaged, look_at, read_entry
@@ -22,6 +22,7 @@ from memloc.store.index_columns import PlacedEntry
 from memloc.store.schemas import Schemas
 from memloc.store.shown import Shown
 from memloc.store.table_files import table_files
+from memloc.store.trial_versions import VersionedTrials, with_versions
 
 # A scan reads parts of files, so it cannot check their hashes. The pages carry checksums of their own, and the commit has
 # the hash of the footer (footers.py). `read` and `verify` check whole files.
@@ -49,10 +50,16 @@ def dataset(files: Files, commits: Sequence[Commit], table: str, known: Schemas,
         if wrong:
             raise damaged(files, file.path, wrong)
     schema, form = _coded(_schema(files, commits, table, known), coded)
-    if not rows.are_whole:
-        return MergedDataset(rows, schema, files, form)
-    fragments = [form.make_fragment(files.full(e.path), filesystem) for e in listed]
-    return ds.FileSystemDataset(fragments, schema, form, filesystem)
+    if rows.are_whole:
+        fragments = [form.make_fragment(files.full(e.path), filesystem) for e in listed]
+        found = ds.FileSystemDataset(fragments, schema, form, filesystem)
+    else:
+        found = MergedDataset(rows, schema, files, form)
+    return VersionedTrials(found, trial_versions.versions_of(commits)) if _has_versions(table, schema) else found
+
+
+def _has_versions(table: str, schema: pa.Schema) -> bool:
+    return table == trial_versions.TABLE and trial_versions.COLUMN in schema.names
 
 
 def _coded(schema: pa.Schema, names: Sequence[str]) -> tuple[pa.Schema, Any]:
@@ -84,7 +91,8 @@ def read(files: Files, commits: Sequence[Commit], table: str, known: Schemas) ->
         return _scanned(files, commits, table, known)
     schema = _schema(files, commits, table, known)
     pieces = files.map(lambda e: schemas.decode(read_entry(files, e), schema), rows.own.values())
-    return pa.concat_tables([schema.empty_table(), *pieces])
+    whole = pa.concat_tables([schema.empty_table(), *pieces])
+    return with_versions(whole, trial_versions.versions_of(commits)) if _has_versions(table, schema) else whole
 
 
 def _scanned(files: Files, commits: Sequence[Commit], table: str, known: Schemas) -> pa.Table:

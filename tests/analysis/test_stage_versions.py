@@ -110,4 +110,5 @@ def test_two_versions_of_training_are_said_too(tmp_path: Path) -> None:
     train(store, C, version=3)
     (said,) = warned(lambda: memloc.open_store(tmp_path).pandas("labels"))
     assert "training has results of several versions: 2 (1 training) and 3 (1 training)" in said
+    assert "column version of table trials tells them apart" in said
     assert warned(lambda: memloc.open_store(tmp_path).pandas("rewind")) == []

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +55,7 @@ def status(store: Store, sweep: str | None = "tiny") -> dict[str, Any]:
     found = sweep_status(Store(store.uri), sweep)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     keys = {"counts", "stages", "failures", "progress", "waiting", "superseded", "partial", "stopped", "runs", "at_work"}
-    assert set(found) == {*keys, "eta_seconds"}
+    assert set(found) == {*keys, "eta_seconds", "launched"}
     assert found["waiting"] == []  # tests/run/test_c_scores.py has a sweep where something waits
     assert list(found["progress"]) == list(found["stages"])
     assert all(set(c) == {"done", "running", "pending", "failed"} for c in [found["counts"], *found["stages"].values()])
@@ -69,7 +71,9 @@ def progress(parts: int, done: int) -> dict[str, int]:
 
 
 def test_done(store: Store) -> None:
-    assert status(store) == {
+    found = status(store)
+    del found["launched"]
+    assert found == {
         "counts": count(done=2),
         "stages": {"train": count(done=2), "rewind": count(done=1), "evaluate": count(done=2)},
         "failures": [],
@@ -83,6 +87,19 @@ def test_done(store: Store) -> None:
         "eta_seconds": None,
     }
     assert status(store, None) == status(store)
+
+
+def test_when_it_was_launched(store: Store, tmp_path: Path) -> None:
+    """By the date of its record; in a copy of the store, whose files are younger, by what was computed first."""
+    (record,) = store.files.dates("sweeps").items()
+    at = 1_700_000_000  # before anything was computed
+    os.utime(store.files.full(record[0]), (at, at))
+    name = f"tiny@{layout.record_sha(record[0])}"
+    (found,) = status(store)["launched"].items()
+    assert (found[0], datetime.fromisoformat(found[1]).timestamp()) == (name, at)
+    os.utime(store.files.full(record[0]), (2 * at, 2 * at))
+    first = min(commit.ended - commit.seconds for commit in store.snapshot().commits.values())
+    assert datetime.fromisoformat(status(store)["launched"][name]).timestamp() == pytest.approx(first, abs=1)
 
 
 def test_pending_until_the_last_part(store: Store, plan: Plan) -> None:

@@ -19,7 +19,7 @@ from tests.conftest import run_inline
 
 BASE: dict[str, Any] = {"dataset": "digits", "model": "resnet9"}
 TIED = {"dropout": "example_tied", "p_gen": 0.2, "p_mem": 0.1}
-OF_NO_FIELD = {"trial", "n_train", "given_noise", "stopped", "config"}
+OF_NO_FIELD = {"trial", "n_train", "given_noise", "stopped", "version", "config"}
 
 
 def test_every_field_of_a_training_is_a_column() -> None:

@@ -47,7 +47,7 @@ def trial_row(
     stopped: the epoch at which `stop` has ended it; None: it has not.
     given_noise: the share of the data set's given labels that are known to be wrong; None: nobody knows.
     """
-    more = {"trial": trial, "n_train": n_train, "given_noise": given_noise, "stopped": stopped}
+    more = {"trial": trial, "n_train": n_train, "given_noise": given_noise, "stopped": stopped, "version": VERSION}
     row = {**config.flat(), **more, "config": canonical_json(config)}
     return {name: [row.get(name)] for name in TABLES["trials"].names}
 
@@ -71,6 +71,7 @@ TABLES: dict[str, pa.Schema] = {
             *((name, _column(kind)) for name, kind in TRAINING.items() if name not in dict(FIRST)),
             ("given_noise", FLOAT),
             ("stopped", SMALL),
+            ("version", INT),
         ]
     ),
     "labels": pa.schema([("trial", TEXT), ("label", SMALL), ("name", TEXT)]),
