@@ -2,9 +2,10 @@
 
 A commit says how many seconds its part took, and at how many forward passes of one example it was estimated. The rate of a
 network's stage is the sum of the seconds over the sum of the passes. The sums are over the commits of the same stage
-configuration if there are any, else over all commits of the stage. So a constant error of an estimate drops out. A stage
-that this network has not run yet has the network's training rate times the stage's factor. The factor is fitted to the other
-networks in the store: seconds / (passes · training rate of their own network).
+configuration if there are any, else over all commits of the stage; of trainings, over those of the same batch size if there
+are any, else over all of the network. So a constant error of an estimate drops out. A stage that this network has not run
+yet has the network's training rate times the stage's factor. The factor is fitted to the other networks in the store:
+seconds / (passes · training rate of their own network).
 """
 
 from __future__ import annotations
@@ -81,7 +82,8 @@ class CostModel:
     """Seconds on one kind of device.
 
     device: cpu or cuda. card: of the GPUs (`run/cards.py`); commits of other cards say nothing. None: commits of any card.
-    unknown: the training rate of a network that the store has not trained. forward: the same of stages that mostly run it
+    unknown: the training rate of a network that the store has not trained, which is asked for once for each batch size.
+    largest: of these, all from here on have one rate; None: each has its own. forward: the same of stages that mostly run it
     forward (`Stage.forward_only`); None: they have the training's.
     spread: the factor by which an unknown part is slower than at the training's rate, because its task holds only a share of
     a GPU (measured rates contain this factor).
@@ -94,10 +96,12 @@ class CostModel:
     spread: float = 1.0
     card: str | None = None
     forward: Callable[[TrialPlan, Shape], Rate] | None = None
+    largest: int | None = None
     _fits: dict[tuple[NetworkKind, str], _Sums] = field(default_factory=dict)
     _alike: dict[tuple[NetworkKind, str, str], _Sums] = field(default_factory=dict)  # also by stage configuration
     _factors: dict[str, _Sums] = field(default_factory=dict)
-    _unknown: dict[NetworkKind, Rate] = field(default_factory=dict)
+    _batches: dict[tuple[NetworkKind, int], _Sums] = field(default_factory=dict)  # trainings by their batch size
+    _unknown: dict[tuple[NetworkKind, int], Rate] = field(default_factory=dict)
     _basis: _Basis = field(default_factory=lambda: _Basis())
 
     def __post_init__(self) -> None:
@@ -107,17 +111,27 @@ class CostModel:
         network_of = cache(lambda trial: NetworkKind.of(configs[trial], self.shapes))
         texts: dict[int, str] = {}  # by the configuration: commits share them
         known = [
-            (network_of(trial), stage, texts.get(id(c)) or texts.setdefault(id(c), canonical_json(c)), seconds, passes)
+            (
+                trial,
+                network_of(trial),
+                stage,
+                texts.get(id(c)) or texts.setdefault(id(c), canonical_json(c)),
+                seconds,
+                passes,
+            )
             for trial, where, stage, c, seconds, passes in zip(*(every.said(name) for name in PRICED), strict=True)
             if trial in configs and self._is_here(where) and (passes or stage != "train")
         ]
-        for network, stage, config, seconds, passes in known:
-            for sums in (
+        for trial, network, stage, config, seconds, passes in known:
+            of = [
                 self._fits.setdefault((network, stage), _Sums()),
                 self._alike.setdefault((network, stage, config), _Sums()),
-            ):
+            ]
+            if stage == "train":
+                of.append(self._batches.setdefault((network, configs[trial].get("batch_size", 0)), _Sums()))
+            for sums in of:
                 sums.add(seconds, passes)
-        for network, stage, _, seconds, passes in known:
+        for _, network, stage, _, seconds, passes in known:
             train = self._fits.get((network, "train"))
             if stage != "train" and train and train.passes:
                 self._factors.setdefault(stage, _Sums()).add(seconds, passes * train.rate)
@@ -137,7 +151,8 @@ class CostModel:
         trial, counts = work.trial, Counter(a.id for a, _, _ in work.parts)
         analyses = tuple((a.stage, a.config, a.size, bool(a.reads), counts[a.id]) for a in trial.analyses if a.id in counts)
         before = tuple(work.starts[i].before if i in work.starts else None for _, i, _ in work.parts if work.starts)
-        return self.network(trial), trial.config.epochs, trial.size, work.train, work.reached, work.until, analyses, before
+        kind = self.network(trial), trial.config.batch_size
+        return kind, trial.config.epochs, trial.size, work.train, work.reached, work.until, analyses, before
 
     def train(self, work: Work) -> float:
         """Seconds of the rest of the training; 0 if there is nothing to train."""
@@ -218,15 +233,17 @@ class CostModel:
         return rate.seconds
 
     def _train_rate(self, trial: TrialPlan) -> float:
-        network = self.network(trial)
+        network, batch = self.network(trial), trial.config.batch_size
         fit = self._fits.get((network, "train"))
         if fit and fit.passes:
+            own = self._batches.get((network, batch))
             self._basis.fitted[network, "train"] = fit.count
-            return fit.rate
-        if network not in self._unknown:
-            self._unknown[network] = self._believed(trial)
-        self._basis.unknown[self._unknown[network].basis] = None
-        return self._unknown[network].seconds
+            return own.rate if own and own.passes else fit.rate
+        kind = network, batch if self.largest is None else min(batch, self.largest)
+        if kind not in self._unknown:
+            self._unknown[kind] = self._believed(trial)
+        self._basis.unknown[self._unknown[kind].basis] = None
+        return self._unknown[kind].seconds
 
 
 @dataclass

@@ -23,7 +23,7 @@ from memloc.run.placement import Resources
 from memloc.run.plan import TrialPlan
 from memloc.run.schedule import CriticalPath, Slots, TrialCost, bound, critical_path, in_order
 from memloc.run.simulation import simulate
-from memloc.run.training_step import counted_rate, timed
+from memloc.run.training_step import IMAGES, counted_rate, timed
 from memloc.store import Snapshot
 
 
@@ -56,7 +56,8 @@ def cost_model(
     sources = {w.trial.config.source for w in works}
     shapes = {images_of(source.flat()): describe(source, data_dir).shape for source in sources}
     if gpus is None:
-        return CostModel(snapshot, "cpu", shapes, unknown or (lambda trial, shape: counted_rate(trial, shape, "cpu")))
+        rate = unknown or (lambda trial, shape: counted_rate(trial, shape, "cpu"))
+        return CostModel(snapshot, "cpu", shapes, rate, largest=IMAGES)
     trainer, task = gpus.gpus_per_trial, gpus.gpus_per_task
 
     def on_its_share(trial: TrialPlan, shape: Shape) -> Rate:

@@ -115,6 +115,38 @@ def test_an_empty_store_takes_all_passes_for_those_of_training(planned: Any, tmp
     assert found.basis == "given; rewind, evaluate at the rate of training"
 
 
+def test_an_unknown_network_is_timed_for_each_of_its_batch_sizes(planned: Any, tmp_path: Path) -> None:
+    """A step of a small batch takes longer for each of its images. From 128 on, as many are timed whatever the batch."""
+    works, asked = [planned("width=0.125", f"batch_size={size}")[0][0] for size in (16, 64, 128, 256, 64)], list[int]()
+
+    def unknown(trial: Any, shape: Any) -> Rate:
+        asked.append(trial.config.batch_size)
+        return Rate(1.0 / trial.config.batch_size, "given")
+
+    def seconds(gpus: Resources | None) -> list[float]:
+        asked.clear()
+        model = cost_model(works, Snapshot({}, {}, []), tmp_path, gpus, unknown)
+        assert len({model.alike(work) for work in works}) == 4
+        return [model.train(work) / train_passes(work.trial) for work in works]
+
+    assert seconds(None) == pytest.approx([1 / 16, 1 / 64, 1 / 128, 1 / 128, 1 / 64])
+    assert asked == [16, 64, 128]
+    assert seconds(Resources()) == pytest.approx([1 / 16, 1 / 64, 1 / 128, 1 / 256, 1 / 64])
+    assert asked == [16, 64, 128, 256]
+
+
+def test_trainings_of_the_same_batch_size_say_more_than_the_network(planned: Any, tmp_path: Path) -> None:
+    works, snapshot = planned("seed=5")
+    first, second = [c for c in snapshot.commits.values() if c.stage == "train"]
+    other = replace(second, config={**second.config, "batch_size": 7}, seconds=second.passes * 10.0)
+    commits = {first.id: replace(first, seconds=first.passes * 2.0), other.id: other}
+    model = model_of(works, Snapshot(commits, {}, []), tmp_path)
+    passes = train_passes(works[0].trial)
+    assert model.train(works[0]) == pytest.approx(2.0 * passes)
+    works, _ = planned("seed=5", "batch_size=9")  # never trained: by both
+    assert model.train(works[0]) == pytest.approx(6.0 * passes)
+
+
 def test_commits_of_another_device_or_thread_count_say_nothing(planned: Any, tmp_path: Path) -> None:
     works, snapshot = planned("seed=5")
     elsewhere = {i: replace(c, where={**c.where, "device": "cuda"}) for i, c in snapshot.commits.items()}
