@@ -28,6 +28,8 @@ from memloc.store import Snapshot, Store, schemas, tables
 from memloc.store.shown import Shown
 
 _SCAN_FAILED = re.compile(r"reading the stream|get_next failed")  # DuckDB's words for an error in an Arrow dataset
+# DuckDB would hand them on as bytes, as a negative number, or without the zone.
+_NOT_IN_ARROW = re.compile(r"\b(BIT|BIGNUM|VARINT|UHUGEINT|TIME WITH TIME ZONE)\b")
 _NO_TABLE = re.compile(r"Table with name (\S+) does not exist")
 
 
@@ -117,7 +119,7 @@ class Reader:
             self._register(self._named(named))
         for _ in self._names:  # a text within the SQL may be SQL itself and name more tables: query('FROM trials')
             try:
-                return self._connection.sql(statement.sql).to_arrow_table()
+                return self._as_arrow(statement.sql)
             except duckdb.CatalogException as error:
                 absent = _NO_TABLE.search(str(error))
                 name = self._names.get(absent[1].lower()) if absent else None
@@ -125,6 +127,16 @@ class Reader:
                     raise
                 self._register([name])
         raise AssertionError("unreachable")
+
+    def _as_arrow(self, sql: str) -> pa.Table:
+        """The rows of a statement; columns of types that Arrow has not are text, as DuckDB writes them."""
+        found = self._connection.sql(_without_end(sql))
+        foreign = [_NOT_IN_ARROW.search(str(kind)) is not None for kind in found.types]
+        if not any(foreign):
+            return found.to_arrow_table()
+        # By their places: a name may be there twice.
+        taken = [f"CAST(#{n} AS VARCHAR)" if is_text else f"#{n}" for n, is_text in enumerate(foreign, 1)]
+        return found.project(", ".join(taken)).to_arrow_table().rename_columns(found.columns)
 
     def _named(self, named: Mentions) -> list[str]:
         return [name for lower, name in self._names.items() if lower in named.names]
@@ -174,7 +186,7 @@ class Reader:
                     other._connection.register(name, self.schema(name).empty_table())
                     other._there.add(name)
             other._register(self._names.values())
-            return other._connection.sql(statement.sql).to_arrow_table()
+            return other._as_arrow(statement.sql)
 
     def schema(self, name: str) -> pa.Schema:
         """The columns of a table and their types."""
@@ -203,6 +215,17 @@ def _locked() -> Any:
     connection.execute("SET enable_external_access=false")
     connection.execute("SET lock_configuration=true")
     return connection
+
+
+def _without_end(sql: str) -> str:
+    """The statement without the semicolons and comments behind it: DuckDB puts it into another one, to cast its columns."""
+    text = sql.encode()
+    end = len(text)
+    for place, kind in reversed(duckdb.tokenize(sql)):
+        if kind != duckdb.token_type.comment and text[place : place + 1] != b";":
+            break
+        end = place
+    return text[:end].decode()
 
 
 def _distinct(names: list[str]) -> list[str]:

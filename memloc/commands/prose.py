@@ -33,10 +33,15 @@ def wrapped(text: str, first: str = "", more: str | None = None) -> list[str]:
 
 
 def fitted(text: str) -> str:
-    """The text with its long lines broken between words, if it goes to a terminal; in a pipe a line stays one."""
+    """The text with its long lines broken between words, if it goes to a terminal; in a pipe a line stays one.
+
+    What follows in the next line is indented by two columns more than the line.
+    """
     if not sys.stdout.isatty():
         return text
     columns = shutil.get_terminal_size().columns
     return "\n".join(
-        piece for line in text.split("\n") for piece in ([line] if len(line) <= columns else wrapped(line, "", "  "))
+        piece
+        for line in text.split("\n")
+        for piece in ([line] if len(line) <= columns else wrapped(line, "", " " * (len(line) - len(line.lstrip()) + 2)))
     )

@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from memloc.commands import options, terminal
+from memloc.commands.prose import fitted
 from memloc.errors import UsageError
 
 EXAMPLES = options.examples(
@@ -64,9 +65,10 @@ def render(progress: Mapping[str, Any]) -> str:
         lines.append(f"stopped: {one['trial'][:8]} after epoch {one['epoch']} ({one['rule']}){without}")
     if len(progress["stopped"]) > SHOWN:
         lines.append(f"  and {len(progress['stopped']) - SHOWN} more")
+    lines = [fitted("\n".join(lines))]
     for failure in progress["failures"]:
-        lines.append(f"\nfailed: {failure['stage']} of trial {failure['trial']} on {failure['host']}: {failure['error']}")
-        lines += ["  " + line for line in failure["traceback"].strip().splitlines()]
+        said = f"\nfailed: {failure['stage']} of trial {failure['trial']} on {failure['host']}: {failure['error']}"
+        lines += [fitted(said), *("  " + line for line in failure["traceback"].strip().splitlines())]
     return "\n".join(lines)
 
 

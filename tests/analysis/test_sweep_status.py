@@ -530,3 +530,23 @@ def test_several_stages_of_a_trial_run_at_once(store: Store, plan: Plan) -> None
         "rewind": count(running=1),
         "evaluate": count(done=1, running=1),
     }
+
+
+def test_lines_fit_into_a_terminal(fresh: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but tracebacks, which are to be copied. In a pipe a line stays one."""
+    at_work(fresh, price(plan))
+    numbers = {"loss": 0.123456, "clean_acc": 0.5, "noisy_acc": 0.25, "test_acc": 0.75}
+    beat(fresh, plan.trials[0].id, host="a" * 30, epoch=1, epochs=2, from_epoch=1, seconds=1.0, metrics=numbers)
+    text = f"Traceback (most recent call last):\n  {'x' * 90}\nValueError: no luck"
+    part = plan.trials[1].part_ids[-1]
+    records.record_failure(fresh.files, records.Failure(part, plan.trials[1].id, "evaluate", text, "no luck " * 12))
+    found = status(fresh)
+    whole = render(found)
+    assert max(map(len, whole.splitlines())) > 100
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    shown = render(found)
+    assert " ".join(shown.split()) == " ".join(whole.split())
+    assert [line for line in shown.splitlines() if len(line) > 80] == [f"    {'x' * 90}"]
+    (at,) = (n for n, line in enumerate(shown.splitlines()) if line.startswith(f"  {plan.trials[0].id[:8]} epoch 1"))
+    assert shown.splitlines()[at + 1].startswith("    ")  # it belongs to the line above
