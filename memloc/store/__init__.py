@@ -92,15 +92,19 @@ class Store:
 
         Returns the error in one line, with what to do now.
         """
+        moved = False
         with suppress(StoreError):
             snapshot = self.snapshot()
             if damage.path.startswith(f"{layout.MANIFESTS}/") and snapshot.generation is not None:
                 self.quarantine(snapshot.generation.path)  # it goes before its index
             if damage.path.startswith((f"{layout.MANIFESTS}/", f"{layout.GENERATIONS}/")):
                 self.quarantine(damage.path)
+                moved = True
             for path, commit in self._known.items():  # of two commits of one part both: files of equal content are one
                 if commit.id not in snapshot.covered and any(file.path == damage.path for file in commit.needed):
                     self.quarantine(path)
+                    moved = True
+        if moved:
             return f"{damage.problem}; it is set aside, and the same command computes it again"
         return error_line(damage, with_type=False)
 

@@ -243,10 +243,14 @@ def prune(files: Files, trial: str, entries: Collection[CheckpointEntry], keep: 
         files.delete(path)
 
 
-def note_absent(files: Files, trial: str, entries: Collection[CheckpointEntry]) -> None:
-    """Records which checkpoints of an imported training are not here, so they do not count as lost."""
+def note_absent(files: Files, trial: str, entries: Collection[CheckpointEntry], there: bool) -> None:
+    """Records which checkpoints of an imported training are not here, so they do not count as lost.
+
+    there: the training was here before. What it had lost stays lost, and what has come back does not count as pruned.
+    """
     sizes = files.listing(layout.checkpoints(trial))
-    _record_pruned(files, trial, {e.epoch for e in entries if e.path not in sizes}, sizes)
+    absent = {e.epoch for e in entries if e.path not in sizes}
+    _record_pruned(files, trial, absent & read_pruned(files, trial, sizes) if there else absent, sizes)
 
 
 def _record_pruned(

@@ -99,8 +99,9 @@ def _write(store: Store, bundle: Bundle, missing: Missing) -> None:
     files, training = store.files, missing.training
     for path in (*missing.data, *(entry.path for entry in missing.weights)):
         files.put(path, bundle.read(path))
-    if missing.weights or training in missing.commits:
-        checkpoints.note_absent(files, training.trial, training.checkpoints)
+    there = training not in missing.commits
+    if missing.weights or not there:
+        checkpoints.note_absent(files, training.trial, training.checkpoints, there)
     for commit in missing.commits:
         path = bundle.paths[commit.id]
         files.put(path, bundle.read(path))

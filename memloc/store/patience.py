@@ -75,8 +75,8 @@ class Patience:
         except StorageError as error:
             self._over(mended=False)
             raise StorageError(f"{error} (waited {_in_words(time.monotonic() - begun)} for it)") from error
-        except BaseException:  # an answer too, such as: there is no such file
-            self._over(mended=True)
+        except BaseException as error:  # an answer too, such as: there is no such file; an interruption is none
+            self._over(mended=isinstance(error, Exception))
             raise
         finally:
             self._inside.repeats = False

@@ -120,7 +120,7 @@ def read_sweep(files: Files, name: str, on_damaged: OnDamaged | None = None) -> 
     """Every intact record of a sweep's name, or the one that NAME@sha8 means. on_damaged: as for `read_sweeps`.
 
     Raises:
-        UsageError: where the store has no such sweep, or its records are damaged.
+        UsageError: where the store has no such sweep, or none of its records can be read.
     """
     base, at, sha = name.partition("@")
     names = sweep_names(files)  # the name is searched among these, and never used as a path
@@ -130,7 +130,9 @@ def read_sweep(files: Files, name: str, on_damaged: OnDamaged | None = None) -> 
     damaged: list[str] = []
     records = read_sweeps(files, layout.sweep_folder(base), damaged.extend)
     if not records:
-        raise UsageError(f"{base}: its record in store {files.uri} is damaged; launch the sweep again to write it anew")
+        whole = "is damaged; launch the sweep again to write it anew"
+        odd = "is none that this version of memloc can read; update memloc, or launch the sweep again"
+        raise UsageError(f"{base}: its record in store {files.uri} {whole if damaged else odd}")
     if damaged and on_damaged is not None and not at:
         on_damaged(damaged)
     wanted = [r for r in records if r.sha == sha or not at]

@@ -227,6 +227,17 @@ def test_what_was_never_written_is_not_waited_for_long(tmp_path: Path, monkeypat
     assert len(looks) == 1
 
 
+def test_an_interruption_does_not_say_that_the_storage_is_back(told: list[str]) -> None:
+    tries = iter([StorageError("gone"), KeyboardInterrupt()])
+
+    def action() -> None:
+        raise next(tries)
+
+    with pytest.raises(KeyboardInterrupt):
+        Patience(LONG, told.append)(action)
+    assert told == ["gone"]
+
+
 def test_who_gives_up_waits_no_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after an order to stop: within a moment, and not after the next wait."""
     monkeypatch.setattr(module, "FIRST_WAIT", 10 * LONG)

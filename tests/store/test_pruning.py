@@ -1,4 +1,4 @@
-"""Checkpoints are removed on a full disk too, since that is what makes room on it."""
+"""What counts as pruned, as lost and as damaged; checkpoints are removed on a full disk too, which makes room on it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from memloc.errors import StorageError
-from memloc.store import Files, checkpoints, layout
+from memloc.errors import DamagedError, StorageError, UsageError
+from memloc.store import Files, Store, checkpoints, layout, records
 from memloc.store import local as on_disk
 from memloc.store.commit_form import CheckpointEntry
 
@@ -73,3 +73,30 @@ def test_another_fault_removes_nothing_without_a_record(
     with pytest.raises(StorageError, match="cannot be written"):
         checkpoints.prune(files, TRIAL, entries, {2, 4})
     assert epochs_in(files) == [0, 1, 2, 3, 4]
+
+
+def test_an_import_does_not_take_what_was_lost_for_pruned(tmp_path: Path, entries: list[CheckpointEntry]) -> None:
+    files = Files(str(tmp_path))
+    checkpoints.prune(files, TRIAL, entries, {2, 3, 4})
+    files.delete(layout.checkpoint(TRIAL, 3))  # lost
+    files.put(layout.checkpoint(TRIAL, 0), bytes(1000))  # from the bundle
+    checkpoints.note_absent(files, TRIAL, entries, there=True)
+    assert checkpoints.read_pruned(files, TRIAL) == {1}
+    checkpoints.note_absent(files, TRIAL, entries, there=False)
+    assert checkpoints.read_pruned(files, TRIAL) == {1, 3}
+
+
+def test_what_is_not_set_aside_is_not_said_to_be(tmp_path: Path) -> None:
+    """A training's checkpoint belongs to no data of its commit: the training is not computed again from its begin."""
+    damage = DamagedError("store x: a checkpoint is missing", layout.checkpoint(TRIAL, 1), checkpoints.REPLAYED)
+    assert Store(str(tmp_path)).set_aside(damage) == f"{damage.problem}; {checkpoints.REPLAYED}"
+
+
+def test_a_record_of_a_later_version_is_not_called_damaged(tmp_path: Path) -> None:
+    files, content = Files(str(tmp_path)), b'{"trials": []}'
+    files.put(layout.sweep("later", content), content)
+    with pytest.raises(UsageError, match="is none that this version of memloc can read; update memloc"):
+        records.read_sweep(files, "later")
+    files.put(layout.sweep("torn", content), b"")
+    with pytest.raises(UsageError, match="is damaged"):
+        records.read_sweep(files, "torn")
