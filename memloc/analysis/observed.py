@@ -69,13 +69,13 @@ class Observed:
         """Those of one of its trainings."""
         return self.observations.sizes[self.trials[0]]
 
-    @property
-    def test_size(self) -> int | None:
-        """How many test examples each of its trainings has, where that is known."""
-        return self.observations.test_size(self.trials[0])
+    def examples(self, of_set: str) -> int | None:
+        """How many distinct (data_seed, example) a set has: clean, noisy, test. None: nobody knows.
 
-    def examples(self, of_set: str) -> int:
-        """How many distinct (data_seed, example) a set has (clean, noisy); `seed` does not change which are noisy."""
+        `seed` does not change which are noisy, and the test set is the same for every data_seed.
+        """
+        if of_set == "test":
+            return self.observations.test_size(self.trials[0])
         sizes = {self.observations.trials[t].get("data_seed"): self.observations.sizes[t] for t in self.trials}
         return sum(int(getattr(each, of_set)) for each in sizes.values())
 

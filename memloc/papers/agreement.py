@@ -8,10 +8,9 @@ import numpy as np
 import pandas as pd
 
 from memloc.analysis.conditions import among
-from memloc.papers.charts import Heat, Table
+from memloc.papers.charts import Heat, Table, over
 from memloc.papers.claims import InStore
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, per_setting
-from memloc.papers.lines import over
 from memloc.statistics import in_brackets
 from memloc.statistics.quantities import mean_of_trainings
 from memloc.statistics.scales import CORRELATION

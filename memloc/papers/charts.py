@@ -1,13 +1,22 @@
-"""Charts and tables as data: numbers, names and units. memloc/report draws them."""
+"""Charts and tables as data: numbers, names and units; and lines from rows. memloc/report draws them.
+
+A line has one value per training, and the estimate over the trainings.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+import numpy as np
+import pandas as pd
+
 from memloc.statistics import Interval
 from memloc.statistics.trainings import OverTrainings
+
+Quantity: TypeAlias = Callable[[list[float]], OverTrainings]  # from one finite value per training
 
 BANDS = 5  # the fewest trainings that are drawn as a band with whiskers, and not as themselves
 
@@ -115,3 +124,43 @@ class Table:
 
 
 Chart: TypeAlias = Curves | Dots | Heat | Gallery
+
+
+# --- from rows --------------------------------------------------------------------------------------------------------
+
+
+def line(name: str, table: pd.DataFrame, quantity: Quantity) -> Line:
+    """A line with a value per training.
+
+    Args:
+        table: trainings × x, in order of x; NaN where a training has no value.
+        quantity: how the trainings' values make an estimate, for example `mean_of_trainings`.
+    """
+    cells = [over(table[x], quantity) for x in table.columns]
+    return Line(
+        name,
+        [float(x) for x in table.columns],
+        [[float(v) if math.isfinite(v) else None for v in row] for row in table.to_numpy(dtype=np.float64)],
+        [None if cell is None else cell.printed for cell in cells],
+    )
+
+
+def over(values: Iterable[float], quantity: Quantity) -> OverTrainings | None:
+    """The estimate over the trainings that have a value; None if none has."""
+    known = [float(v) for v in values if math.isfinite(v)]
+    return quantity(known) if known else None
+
+
+def by_training(frame: pd.DataFrame, x: str, y: str) -> pd.DataFrame:
+    """Trainings × x: the values of a column. frame: one row per training and x."""
+    table: pd.DataFrame = frame.pivot(index="trial", columns=x, values=y)
+    return table
+
+
+def decades(values: Iterable[float]) -> tuple[float, float] | None:
+    """The powers of ten around positive values: a logarithmic axis. None without any."""
+    known = [v for v in values if v > 0]
+    if not known:
+        return None
+    low, high = math.floor(math.log10(min(known))), math.ceil(math.log10(max(known)))
+    return 10.0**low, 10.0 ** max(high, low + 1)

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from memloc.analysis.observations import Observations
 from memloc.analysis.observed import Observed
 from memloc.analysis.settings import DATASETS, MODELS, Scope, Setting
-from memloc.papers.judgement import Estimate
+from memloc.papers.deciding import Estimate
 
 Numbers: TypeAlias = Mapping[str, float | None]  # {part: the paper's number, None where it has words alone}
 Estimates: TypeAlias = Mapping[str, Estimate | None]
@@ -85,9 +85,14 @@ class Claim:
         return {"": self.settings or of_stage(self.stage), **self.beside}
 
     @property
-    def parts(self) -> list[str]:
-        """The names of its numbers, the same in all of the paper's settings."""
-        return list(next(iter(self.scopes.values())))
+    def numbers(self) -> Numbers:
+        """{part: number} in the first of the paper's settings; all of them have the same parts."""
+        return next(iter(self.scopes.values()))
+
+    def estimates(self, case: Case) -> Estimates:
+        """{part: estimate} in a setting."""
+        found = self.estimate(case)
+        return {"": found} if isinstance(found, Estimate) else found
 
     def stages(self, part: str) -> tuple[str, ...]:
         """The stages whose rows a number needs."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Literal, TypeAlias
 
-from memloc.papers.judgement import Estimate
 from memloc.stages.instrument import in_words
 from memloc.statistics import Correlation, Interval
-from memloc.statistics.regions import Decision, Region, decide
+from memloc.statistics.regions import Decision, Leans, Region, decide
 from memloc.statistics.trainings import OverTrainings
+
+Verdict: TypeAlias = Literal["holds", "does_not_hold", "inconclusive", "not_testable", "not_run"]
 
 POSITIVE = Region(lo=0.0, open_lo=True)
 ABOVE_HALF = Region(lo=0.5, open_lo=True)  # an AUC that is not guessing, a share that is most
@@ -17,8 +19,37 @@ SIGNIFICANT = 0.05
 SLACK = 0.03  # an estimate that is lower than the paper's number by this much still reaches it
 
 
-def estimated(quantity: OverTrainings, decision: Decision, compared: str, trials: Sequence[str], sql: str) -> Estimate:
-    """The estimate with its 95 % interval. compared: the sentence about what was compared; words about trainings follow."""
+@dataclass(frozen=True)
+class Estimate:
+    """One number in one setting, and whether the paper's claim about it holds there.
+
+    interval: the number with its 95 % interval; None if it is not defined. decision: None if the claim cannot be tested.
+    trials: the trainings behind the number. reason, sql, beside: as in Judgement.
+    """
+
+    interval: Interval | None
+    decision: Decision | None
+    reason: str
+    trials: Sequence[str]
+    sql: str
+    beside: Interval | None = None
+
+    @property
+    def verdict(self) -> Verdict:
+        return "not_testable" if self.decision is None else self.decision.verdict
+
+    @property
+    def leans(self) -> Leans | None:
+        return None if self.decision is None else self.decision.leans
+
+
+def estimated(
+    quantity: OverTrainings, decision: Decision | None, compared: str, trials: Sequence[str], sql: str
+) -> Estimate:
+    """The estimate with its 95 % interval. decision: None if it is only shown.
+
+    compared: the sentence about what was compared, or why nothing is decided; words about trainings follow.
+    """
     return Estimate(quantity.printed, decision, f"{compared}; {over(quantity)}", trials, sql)
 
 
@@ -28,11 +59,6 @@ def decided(
     """The same, decided on a region, which the sentence names. beside: what follows, from "; " on."""
     decision = decide(quantity.deciding, region, quantity.each)
     return estimated(quantity, decision, f"{compared}; it must be {region}{beside}", trials, sql)
-
-
-def shown(quantity: OverTrainings, said: str, trials: Sequence[str], sql: str) -> Estimate:
-    """The estimate with its 95 % interval, on which nothing is decided. said: why not; words about trainings follow."""
-    return Estimate(quantity.printed, None, f"{said}; {over(quantity)}", trials, sql)
 
 
 def ranked(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 from memloc.analysis.settings import Setting
+from memloc.papers.deciding import Verdict
 from memloc.statistics import Interval, in_brackets
-from memloc.statistics.regions import Decision, Leans
+from memloc.statistics.regions import Leans
 
-Verdict: TypeAlias = Literal["holds", "does_not_hold", "inconclusive", "not_testable", "not_run"]
 WORDS: dict[Verdict, str] = {
     "holds": "holds",
     "does_not_hold": "does not hold",
@@ -75,27 +73,3 @@ class Judgement:
     def interval(self) -> Interval | None:
         """Our estimate with its 95 % interval."""
         return None if self.ours is None else Interval(self.ours, self.lo, self.hi)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """One number in one setting, and whether the paper's claim about it holds there.
-
-    interval: the number with its 95 % interval; None if it is not defined. decision: None if the claim cannot be tested.
-    trials: the trainings behind the number. reason, sql, beside: as in Judgement.
-    """
-
-    interval: Interval | None
-    decision: Decision | None
-    reason: str
-    trials: Sequence[str]
-    sql: str
-    beside: Interval | None = None
-
-    @property
-    def verdict(self) -> Verdict:
-        return "not_testable" if self.decision is None else self.decision.verdict
-
-    @property
-    def leans(self) -> Leans | None:
-        return None if self.decision is None else self.decision.leans

@@ -11,8 +11,8 @@ from memloc.analysis.reader import Reader
 from memloc.analysis.resolvable import reading_resolvable
 from memloc.analysis.settings import Scope, Setting, named, nearness, scope_name
 from memloc.papers.claims import Case, Claim, Numbers
-from memloc.papers.deciding import saying, untestable
-from memloc.papers.judgement import Estimate, Judgement
+from memloc.papers.deciding import Estimate, saying, untestable
+from memloc.papers.judgement import Judgement
 from memloc.papers.missing import command, wanted
 from memloc.papers.paper import Paper
 from memloc.store import Store
@@ -64,7 +64,7 @@ class ClaimJudge:
         for name in sorted(names, key=lambda n: (_place(n, list(paper)), n)):
             setting, numbers = names[name], paper[name][1] if name in paper else {}
             estimates = self._estimates(setting, numbers)
-            for part in sorted(estimates, key=lambda p: _place(p, claim.parts)):
+            for part in sorted(estimates, key=lambda p: _place(p, list(claim.numbers))):
                 done.add((name, part))
                 yield self._judgement((name, part, suffix), numbers.get(part), estimates[part], setting)
         for name, (scope, numbers) in paper.items():
@@ -81,10 +81,9 @@ class ClaimJudge:
         memorizing = claim.memorizing and not claim.atypical  # those by C-score look for themselves
         kept, left_out = observations.testable(setting.trials) if memorizing else (setting.trials, "")
         if not kept:
-            return dict.fromkeys(claim.parts, untestable(left_out, [], observations.memorized_sql(setting.trials)))
-        found = claim.estimate(Case(observations, setting.only(kept), numbers))
-        parts = {"": found} if isinstance(found, Estimate) else found
-        return {part: saying(one, left_out) for part, one in parts.items() if one is not None}
+            return dict.fromkeys(claim.numbers, untestable(left_out, [], observations.memorized_sql(setting.trials)))
+        found = claim.estimates(Case(observations, setting.only(kept), numbers))
+        return {part: saying(one, left_out) for part, one in found.items() if one is not None}
 
     def _named(self, there: Sequence[Setting], beside: Mapping[str, Setting]) -> dict[str, Setting]:
         """{name in ids: setting}. If the claim floats, the setting nearest to the paper's has no name.

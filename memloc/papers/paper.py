@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from string import digits
-from typing import TypeAlias, TypeVar
+from typing import Protocol, TypeAlias, TypeVar
 
 from memloc.papers.claims import Claim
 from memloc.papers.exhibits import Exhibit
@@ -14,17 +14,6 @@ from memloc.papers.judgement import Judgement
 Entry = TypeVar("Entry", Claim, Exhibit)
 # {claim: {part: judgement}} of one setting, those with an estimate of ours
 Judged: TypeAlias = Mapping[str, Mapping[str, Judgement]]
-
-
-def in_order(*modules: Sequence[Entry]) -> list[Entry]:
-    """The claims, or the exhibits, of a section's modules.
-
-    Those with the same letters in their ids stand together, by their numbers: G1, G2, …. Letters are in the order in which
-    the modules have them.
-    """
-    several = [one for module in modules for one in module]
-    kinds = list(dict.fromkeys(one.id.rstrip(digits) for one in several))
-    return sorted(several, key=lambda one: (kinds.index(one.id.rstrip(digits)), one.id))
 
 
 @dataclass(frozen=True)
@@ -36,6 +25,26 @@ class Section:
     claims: Sequence[Claim]
     exhibits: Sequence[Exhibit]
     sentence: Callable[[Judged], str]
+
+
+class Part(Protocol):
+    """A module of a section."""
+
+    CLAIMS: Sequence[Claim]
+    EXHIBITS: Sequence[Exhibit]
+
+
+def section(name: str, where: str, sentence: Callable[[Judged], str], *parts: Part) -> Section:
+    """A section of several modules: their claims and exhibits in the order of the paper, then exhibits beyond it."""
+    claims = in_order([claim for part in parts for claim in part.CLAIMS])
+    exhibits = in_order([exhibit for part in parts for exhibit in part.EXHIBITS])
+    return Section(name, where, claims, sorted(exhibits, key=lambda one: not one.of_paper), sentence)
+
+
+def in_order(several: Sequence[Entry]) -> list[Entry]:
+    """Those with the same letters in their ids stand together, by their numbers: G1, G2, …. Letters stay in their order."""
+    kinds = list(dict.fromkeys(one.id.rstrip(digits) for one in several))
+    return sorted(several, key=lambda one: (kinds.index(one.id.rstrip(digits)), one.id))
 
 
 @dataclass(frozen=True)

@@ -120,13 +120,15 @@ def pooled(family: Sequence[OverTrainings]) -> list[OverTrainings]:
     shares, log for ratios, probit for AUCs. `pooled_variances` says which cells keep their own.
 
     Args:
-        family: at least one cell, all of one kind of quantity. A cell with a training at an end of the scale (an accuracy
+        family: cells, all of one kind of quantity. A cell with a training at an end of the scale (an accuracy
             of 1) says nothing of the variance there, and does not count. It keeps its own spread if all
             its trainings are there.
 
     Returns:
         The cells in their order. Only cells of two trainings change.
     """
+    if not family:
+        return []
     scale, *others = {id(s): s for s in (cell.scale.pooled_on or cell.scale for cell in family)}.values()
     if others:
         raise ValueError(f"a family has one kind of quantity, not {scale.name} and {others[0].name}")

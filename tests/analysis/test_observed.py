@@ -39,7 +39,7 @@ def test_how_many_test_images_a_setting_has(tmp_path: Path) -> None:
         made.rewind(made.training(**fields), {"a": 0.5})
     with closing(made.reader()) as reader:
         observations = Observations(reader)
-        sizes = [Observed(observations, s).test_size for s in observations.settings("rewind")]
+        sizes = [Observed(observations, s).examples("test") for s in observations.settings("rewind")]
     assert sorted(sizes, key=str) == [10_000, 20, 500, None]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from memloc.papers.lines import by_training, decades, line, over
+from memloc.papers.charts import by_training, decades, line, over
 from memloc.statistics import student_interval
 from memloc.statistics.quantities import mean_of_trainings
 

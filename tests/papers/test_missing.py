@@ -20,7 +20,7 @@ def test_every_number_has_a_shipped_sweep_that_runs_it(name: str, blocks: set[st
     """Its block exists, and has the stages that the number needs."""
     named = set()
     for claim in paper(name).claims:
-        for part in claim.parts:
+        for part in claim.numbers:
             typed = command(claim, HERE, part)
             assert typed is not None, (claim.id, part)
             _, _, sweep, _, only = shlex.split(typed)

@@ -12,7 +12,7 @@ def test_ids_with_the_same_letters_stand_together_by_number() -> None:
     """Letters are in the order in which the modules have them. So a claim can be added at any place of its module."""
     claim = paper().claims[0]
     flips, shares, detection = ([replace(claim, id=i) for i in ids] for ids in (("F1", "F5", "F2"), ("F4",), ("D1", "F3")))
-    assert [c.id for c in in_order(flips, shares, detection)] == ["F1", "F2", "F3", "F4", "F5", "D1"]
+    assert [c.id for c in in_order([*flips, *shares, *detection])] == ["F1", "F2", "F3", "F4", "F5", "D1"]
 
 
 def test_the_papers_claims_and_figures_are_in_its_order() -> None:

@@ -7,9 +7,8 @@ import pandas as pd
 from memloc.analysis.observed import Observed, by_example, trials_of, two_sided
 from memloc.papers.charts import Dots
 from memloc.papers.claims import Case, Claim, Estimates, here, of_stage
-from memloc.papers.deciding import ABOVE_HALF, POSITIVE, decided, shown, untestable
+from memloc.papers.deciding import ABOVE_HALF, POSITIVE, Estimate, decided, estimated, untestable
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, Wanted, per_setting
-from memloc.papers.judgement import Estimate
 from memloc.statistics import in_brackets
 from memloc.statistics.quantities import accuracy, difference, difference_of_means, mean_auc
 from memloc.statistics.trainings import OverTrainings
@@ -65,8 +64,8 @@ def finding(case: Case) -> Estimates:
         part: decided(aucs[part], ABOVE_HALF, f"AUC over {n} examples; plain pixels have {control}", trials, sql)
         for part in ("depth", "neighbours")
     }
-    estimates["input"] = shown(
-        aucs["input"], f"AUC over {n} examples of neighbours among plain pixels: the control", trials, sql
+    estimates["input"] = estimated(
+        aucs["input"], None, f"AUC over {n} examples of neighbours among plain pixels: the control", trials, sql
     )
     gain = difference(aucs["depth"], aucs["input"])
     estimates["gain"] = decided(gain, POSITIVE, "AUC of depth less that of neighbours among plain pixels", trials, sql)

@@ -8,12 +8,10 @@ import pandas as pd
 
 from memloc.analysis.observed import Observed, trials_of
 from memloc.models.probe_sites import INPUT, SOFTMAX
-from memloc.papers.charts import Dots
+from memloc.papers.charts import Dots, over
 from memloc.papers.claims import Case, Claim, of_stage
-from memloc.papers.deciding import ABOVE_HALF, decided, untestable
+from memloc.papers.deciding import ABOVE_HALF, Estimate, decided, untestable
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, per_setting
-from memloc.papers.judgement import Estimate
-from memloc.papers.lines import over
 from memloc.statistics.quantities import share
 
 KINDS = {"masc": "Nearest subspaces", "knn": "Nearest neighbours"}

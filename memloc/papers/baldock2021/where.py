@@ -14,7 +14,7 @@ from memloc.papers.claims import of_stage
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, per_setting
 from memloc.papers.maini2023.layers.accuracies import accuracies
 from memloc.papers.maini2023.layers.rewinding import Rewound
-from memloc.papers.maini2023.neurons.layer_shares import layer_shares
+from memloc.papers.maini2023.neurons.flips import layer_shares
 from memloc.statistics.quantities import complement
 from memloc.statistics.trainings import OverTrainings
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from memloc.analysis.observations import Observations
 from memloc.analysis.settings import Setting
 from memloc.papers.agreement import atlas
-from memloc.papers.charts import Dots, Table
+from memloc.papers.charts import Dots, Table, over
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, per_setting
-from memloc.papers.lines import over
 from memloc.papers.localization.ranking import closings, controls_of, ranked
 from memloc.papers.paper import Section
 from memloc.statistics.quantities import mean_of_trainings

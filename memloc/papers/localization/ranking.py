@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from memloc.analysis.observed import Observed
-from memloc.papers.lines import over
+from memloc.papers.charts import over
 from memloc.stages.locate.config import METHODS
 from memloc.statistics.quantities import mean_of_trainings
 from memloc.statistics.scales import AREA, Scale

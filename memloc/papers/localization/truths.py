@@ -9,12 +9,10 @@ import pandas as pd
 
 from memloc.analysis.observations import Observations
 from memloc.analysis.settings import Setting
-from memloc.papers.charts import Dots, Table
+from memloc.papers.charts import Dots, Table, over
 from memloc.papers.claims import Case, Claim, Estimates, here
-from memloc.papers.deciding import ABOVE_HALF, decided
+from memloc.papers.deciding import ABOVE_HALF, Estimate, decided
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, per_setting
-from memloc.papers.judgement import Estimate
-from memloc.papers.lines import over
 from memloc.papers.localization.ranking import CONTROLS, by_training, controls_of, items_of, pairs, ranked
 from memloc.papers.paper import Judged, Section
 from memloc.stages.locate.config import METHODS

@@ -12,9 +12,8 @@ from memloc.analysis.observations import Observations
 from memloc.analysis.settings import Scope, Setting
 from memloc.config import canonical_json
 from memloc.papers.claims import Case, Claim, Estimates, of_stage
-from memloc.papers.deciding import untestable
+from memloc.papers.deciding import Estimate, untestable
 from memloc.papers.exhibits import Exhibit, Wanted, per_setting
-from memloc.papers.judgement import Estimate
 from memloc.papers.maini2023.gradients.norms import alike, dots, measured, shown_layer
 from memloc.papers.maini2023.layers import retraining
 from memloc.papers.maini2023.layers.accuracies import KEPT, Sets, drawn_by_layer

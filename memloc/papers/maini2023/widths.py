@@ -13,7 +13,6 @@ from memloc.analysis.settings import SEEDS, Setting
 from memloc.papers.charts import BANDS, Curves, Line
 from memloc.papers.claims import Case, Claim, Estimates
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, Wanted
-from memloc.papers.judgement import Estimate
 from memloc.statistics import Interval
 
 PAPERS = "the paper's"  # the line with its one point
@@ -28,16 +27,6 @@ class Picture:
     y_label: str
     title: str = ""
     y_range: tuple[float, float] | None = None
-
-    def estimates(self, one: Observed) -> Estimates:
-        """{part: the claim's estimate} of some trainings."""
-        estimated = self.claim.estimate(Case(one.observations, one.setting))
-        return {"": estimated} if isinstance(estimated, Estimate) else estimated or {}
-
-    @property
-    def papers(self) -> Mapping[str, float | None]:
-        """{part: the paper's number}, of networks of width 1. It is the same in all of the paper's settings."""
-        return next(iter(self.claim.scopes.values()))
 
 
 def against_width(id: str, table: str, title: str, shows: str, pictures: Sequence[Picture]) -> Exhibit:
@@ -66,18 +55,11 @@ def _drawn(table: str, pictures: Sequence[Picture], subjects: Sequence[Subject])
     """A chart for each picture, with a panel for each setting."""
     analyses = [analysis for subject in subjects for analysis in subject.setting.analyses.values()]
     sql = f"SELECT * FROM {table} WHERE {among('analysis', analyses)}"
-    return [
-        Curves(
-            one.title,
-            {subject.label: _lines(subject, one) for subject in subjects},
-            "width",
-            one.y_label,
-            sql,
-            y_range=one.y_range,
-        )
-        for one in pictures
-        if subjects
-    ]
+    charts = []
+    for one in pictures:
+        panels = {subject.label: _lines(subject, one) for subject in subjects}
+        charts.append(Curves(one.title, panels, "width", one.y_label, sql, y_range=one.y_range))
+    return charts
 
 
 def _by_width(one: Observed) -> dict[float, list[str]]:
@@ -94,13 +76,13 @@ def _lines(one: Observed, picture: Picture) -> list[Line]:
 
     Of a width with many trainings none is drawn as itself, so nothing is read of each.
     """
-    widths = _by_width(one)
-    pooled = [picture.estimates(one.only(trials)) for trials in widths.values()]
+    widths, case, claim = _by_width(one), Case(one.observations, one.setting), picture.claim
+    pooled = [claim.estimates(case.only(trials)) for trials in widths.values()]
     seeds: dict[str, dict[float, Estimates]] = {}
     for width, trials in widths.items():
         for trial in trials if len(trials) < BANDS else ():
             key = str([one.configs[trial].get(name) for name in SEEDS])
-            seeds.setdefault(key, {})[width] = picture.estimates(one.only([trial]))
+            seeds.setdefault(key, {})[width] = claim.estimates(case.only([trial]))
     lines = []
     for part, name in picture.names.items():
         own = [[_interval(of_seed.get(width, {}), part) for width in widths] for _, of_seed in sorted(seeds.items())]
@@ -110,7 +92,7 @@ def _lines(one: Observed, picture: Picture) -> list[Line]:
             for k, trials in enumerate(widths.values())
         ]
         lines.append(Line(name, list(widths), each, [_interval(estimates, part) for estimates in pooled], counts))
-        if (papers := picture.papers.get(part)) is not None:
+        if (papers := claim.numbers.get(part)) is not None:
             whose = f"{PAPERS}, {name}" if len(picture.names) > 1 else PAPERS
             lines.append(Line(whose, [1.0], [], [Interval(papers, None, None)]))
     return lines

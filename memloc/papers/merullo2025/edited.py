@@ -70,8 +70,6 @@ class Edits:
 
     def examples(self, of_set: str) -> int | None:
         """How many distinct examples a set has; None: it is not known."""
-        if of_set == "test":
-            return self.one.observations.test_size(self.one.trials[0])
         return self.one.examples("noisy" if of_set == "true" else of_set)
 
     def values(self, of_set: str) -> pd.Series[float]:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from memloc.papers.charts import Curves, Line, Table
+from memloc.papers.charts import Curves, Line, Table, by_training, line
 from memloc.papers.claims import Case, Claim, Estimates, here, of_stage
-from memloc.papers.deciding import POSITIVE, decided, untestable
+from memloc.papers.deciding import POSITIVE, Estimate, decided, untestable
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, per_setting
-from memloc.papers.judgement import Estimate
-from memloc.papers.lines import by_training, line
 from memloc.papers.merullo2025.edited import RHO, SETS, Edits
 from memloc.statistics import in_brackets
 from memloc.statistics.quantities import share

@@ -9,12 +9,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import chdtri
 
-from memloc.papers.charts import Curves, Dots, Line
+from memloc.papers.charts import Curves, Dots, Line, by_training, line
 from memloc.papers.claims import Case, Claim, Estimates, here
-from memloc.papers.deciding import decided, untestable
+from memloc.papers.deciding import Estimate, decided, untestable
 from memloc.papers.exhibits import Drawn, Subject
-from memloc.papers.judgement import Estimate
-from memloc.papers.lines import by_training, line
 from memloc.papers.merullo2025.edited import RHO, SETS, Edits
 from memloc.papers.merullo2025.removal import WITHOUT, exhibit
 from memloc.statistics import Interval

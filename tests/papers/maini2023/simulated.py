@@ -103,6 +103,7 @@ class Simulated:
         model: str = "resnet9",
         identity: str = "simulated",
         version: int = 1,
+        classes: int = 10,
         **fields: Any,
     ) -> str:
         """A training of n examples, the first round(noise·n) of them mislabeled.
@@ -123,8 +124,8 @@ class Simulated:
         by_epoch = {"epoch": range(1, epochs + 1), "noisy_acc": climb if noisy.any() else None, **(curves or {})}
         by_example = {
             "example": np.arange(n),
-            "label": np.arange(n) % 10,
-            "true_label": (np.arange(n) + noisy) % 10,
+            "label": np.arange(n) % classes,
+            "true_label": (np.arange(n) + noisy) % classes,
             "noisy": noisy,
             "learning_time": np.ones(n) if learning_time is None else learning_time,
         }

@@ -15,9 +15,8 @@ from memloc.analysis import read_ahead
 from memloc.analysis.closings import Closings
 from memloc.analysis.observations import Observations
 from memloc.analysis.searches import Searches
-from memloc.papers.judgement import Estimate
-from memloc.papers.maini2023.neurons.flips import accuracy_left, counts, few_neurons
-from memloc.papers.maini2023.neurons.layer_shares import same_layers
+from memloc.papers.deciding import Estimate
+from memloc.papers.maini2023.neurons.flips import accuracy_left, counts, few_neurons, same_layers
 from memloc.seeds import stream
 from memloc.statistics.total_variation import shares_apart
 from tests.papers.maini2023.simulated import Simulated

@@ -6,13 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from memloc.analysis.observations import Sizes
-from memloc.papers.maini2023.dropout.accuracies import TiedRows
 from memloc.papers.maini2023.dropout.before_after import TABLE_1
 from memloc.papers.maini2023.dropout.tables import P_GEN, TABLE_2, TABLE_3, cell
 from memloc.statistics.quantities import accuracy
@@ -148,14 +145,16 @@ def test_residual_memorization_is_of_uniform_noise(simulated: Simulated) -> None
     assert [j.verdict for j in found if j.ours is not None] == ["not_testable"]
 
 
-def test_of_two_classes_every_error_is_the_given_label() -> None:
-    rows = pd.DataFrame({"trial": ["a"], "data_seed": [0], "after_noisy": [0.3], "after_true": [0.7]})
-    assert TiedRows(rows, Sizes(100, 10, 2), None, "uniform").residual() == (
-        "residual memorization is defined for wrong labels drawn uniformly among several classes"
-    )
-    of_three = TiedRows(rows, Sizes(100, 10, 3), None, "uniform").residual()
-    assert isinstance(of_three, OverTrainings)
-    assert of_three.value == pytest.approx(0.3 - 0.3 / 2)
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        (2, "residual memorization is defined for wrong labels drawn uniformly among several classes"),
+        (3, "residual memorization is 0.150 [0.1"),  # 0.3 − 0.3 / 2
+    ],
+)
+def test_of_two_classes_every_error_is_the_given_label(simulated: Simulated, classes: int, said: str) -> None:
+    tied(simulated, (1.0, 1.0, 0.8), (0.9, 0.3, 0.8), true=0.7, classes=classes, seeds=2)
+    assert said in simulated.judged()["E1.cifar10.after.noisy"].reason
 
 
 def test_after_dropping_counts_only_what_was_memorized(simulated: Simulated) -> None:

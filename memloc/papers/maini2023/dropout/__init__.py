@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from memloc.papers.judgement import Judgement
 from memloc.papers.maini2023.dropout import before_after, forgotten, tables
-from memloc.papers.paper import Judged, Section, in_order
+from memloc.papers.paper import Judged, section
 from memloc.stages.instrument import LEAST_MEMORIZED, in_words
 from memloc.statistics import in_brackets
 
@@ -46,10 +46,4 @@ def _nothing_dropped(learned: Judgement | None) -> str:
     return "Dropping was not evaluated: add mode `dropped` to `evaluate.modes`."
 
 
-SECTION = Section(
-    "Example-tied dropout",
-    "§6.2",
-    in_order(before_after.CLAIMS, tables.CLAIMS, forgotten.CLAIMS),
-    in_order(before_after.EXHIBITS, tables.EXHIBITS, forgotten.EXHIBITS),
-    sentence,
-)
+SECTION = section("Example-tied dropout", "§6.2", sentence, before_after, tables, forgotten)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -13,100 +12,60 @@ import numpy as np
 import pandas as pd
 
 from memloc.analysis.conditions import among
-from memloc.analysis.observations import Observations, Sizes
+from memloc.analysis.observations import Observations
 from memloc.analysis.observed import Observed
-from memloc.analysis.settings import Setting
+from memloc.analysis.settings import SEEDS, Setting
 from memloc.papers.claims import Claim
 from memloc.statistics.quantities import difference, scaled, share
 from memloc.statistics.trainings import OverTrainings
 
 SETS = ("clean", "noisy", "test")
-IN_GAP = ("before_clean", "before_test", "after_clean", "after_test")  # what E4.gap compares
 CELL = {"p_gen": 0.3, "p_mem": 0.2}  # of Table 1 for CIFAR-10; the paper does not say which one Table 1 has
-
-
-def accuracies(evaluation: pd.DataFrame) -> pd.DataFrame:
-    """One row per training, columns `before_clean` … `after_test`, `after_true`; NaN where its mode was not evaluated.
-
-    after_true: the share of the noisy examples that are predicted as their true class; NaN in older evaluations.
-    """
-    by_mode = {
-        (mode, rescale): rows.set_index("trial")
-        for (mode, rescale), rows in evaluation.groupby(["mode", "rescale"], sort=False)
-    }
-    frame = pd.DataFrame(index=pd.Index(sorted(set(evaluation["trial"])), name="trial"))
-    columns = {f"before_{what}": ("scaled" if what == "test" else "own", f"{what}_acc") for what in SETS}
-    columns |= {f"after_{what}": ("dropped", f"{what}_acc") for what in SETS} | {"after_true": ("dropped", "noisy_true_acc")}
-    for name, (mode, column) in columns.items():
-        rows = by_mode.get((mode, "none"))
-        frame[name] = np.nan if rows is None else rows[column].astype(np.float64)
-    return frame.reset_index()
 
 
 @dataclass(frozen=True)
 class TiedRows:
-    """Trainings of one setting. frame: a row each: trial, data_seed, p_gen, p_mem, seed, columns of `accuracies`.
+    """Trainings of one setting. frame: a row each: trial, `before_clean` … `after_test`, `after_true`, p_gen, p_mem, seeds.
 
-    sizes: of each training. test: how many test examples there are; None: not known. wrong: how wrong labels were drawn.
+    one: the same trainings.
     """
 
     frame: pd.DataFrame
-    sizes: Sizes
-    test: int | None
-    wrong: str
+    one: Observed
 
-    def only(self, trials: Sequence[str]) -> TiedRows:
-        return replace(self, frame=self.frame[self.frame["trial"].isin(trials)])
+    def having(self, frame: pd.DataFrame) -> TiedRows:
+        """The trainings of some of its rows."""
+        return TiedRows(frame, self.one.only(list(frame["trial"])))
 
     def known(self, *columns: str) -> TiedRows:
         """Those that have all these accuracies."""
-        return replace(self, frame=self.frame.dropna(subset=list(columns)))
+        return self.having(self.frame.dropna(subset=list(columns)))
 
     @property
     def trials(self) -> list[str]:
-        return list(self.frame["trial"])
+        return self.one.trials
 
-    def share(self, column: str) -> OverTrainings | None:
-        """An accuracy. None without trainings that have it."""
-        rows = self.known(column)
-        return None if rows.frame.empty else rows._share(column)
+    @property
+    def sql(self) -> str:
+        return sql_of(self.one.setting)
 
-    def _share(self, column: str) -> OverTrainings:
-        return share(list(self.frame[column]), self._examples(column.partition("_")[2]))
-
-    def lost(self, what: str) -> OverTrainings | None:
-        """By how much dropping lowers an accuracy."""
-        rows = self.known(f"before_{what}", f"after_{what}")
-        return None if rows.frame.empty else difference(rows._share(f"before_{what}"), rows._share(f"after_{what}"))
-
-    def narrowed(self) -> OverTrainings | None:
-        """By how much dropping narrows the gap between clean and test accuracy."""
-        rows = self.known(*IN_GAP)
-        if rows.frame.empty:
-            return None
-        before, after = ([rows._share(f"{when}_{what}") for what in ("clean", "test")] for when in ("before", "after"))
-        return difference(difference(*before), difference(*after))
+    def share(self, column: str) -> OverTrainings:
+        """An accuracy, which all of them have; there is at least one."""
+        return share(list(self.frame[column]), self.one.examples(column.partition("_")[2]))
 
     def residual(self) -> OverTrainings | str:
-        """Residual memorization after dropping; or why it is not known.
+        """Residual memorization after dropping, which was evaluated for all of them; or why it is not known.
 
         It is the share of noisy examples that get their given label, less what a network without memorization would have: of
         its errors on them, one in K − 1 is the given label, if wrong labels were drawn uniformly.
         """
-        rows = self.known("after_noisy")
-        if self.wrong != "uniform" or self.sizes.classes < 3:
+        classes, wrong = self.one.sizes.classes, self.one.setting.config.get("wrong", "uniform")
+        if wrong != "uniform" or classes < 3:
             return "residual memorization is defined for wrong labels drawn uniformly among several classes"
-        if rows.frame["after_true"].isna().any():
+        if self.frame["after_true"].isna().any():
             return "how many noisy examples get their true label is not known (noisy_true_acc): run evaluate again"
-        errors = share(list(1 - rows.frame["after_true"]), self._examples("noisy"))
-        return difference(rows._share("after_noisy"), scaled(errors, 1 / (self.sizes.classes - 1)))
-
-    def _examples(self, what: str) -> int | None:
-        """How many distinct (data_seed, example). The test set is the same for every data_seed."""
-        if what == "test":
-            return self.test
-        data_seeds = int(self.frame["data_seed"].nunique(dropna=False))
-        return data_seeds * {"clean": self.sizes.clean, "noisy": self.sizes.noisy}[what]
+        errors = share(list(1 - self.frame["after_true"]), self.one.examples("noisy"))
+        return difference(self.share("after_noisy"), scaled(errors, 1 / (classes - 1)))
 
 
 def tied_settings(observations: Observations) -> list[Setting]:
@@ -127,15 +86,25 @@ def nearest_cells(observations: Observations) -> list[Setting]:
 
 def tied_rows(one: Observed) -> TiedRows:
     """The accuracies of a setting's trainings. Many estimates ask for the same ones."""
-    return one.observations.once(("tied rows", *one.setting.analyses.values()), lambda: _tied_rows(one))
+    key = ("tied rows", *one.setting.analyses.values())
+    return TiedRows(one.observations.once(key, lambda: _accuracies(one)), one)
 
 
-def _tied_rows(one: Observed) -> TiedRows:
-    frame = accuracies(one.rows("evaluation"))
-    for field in ("p_gen", "p_mem", "seed", "data_seed"):
-        frame[field] = frame["trial"].map({t: config.get(field) for t, config in one.configs.items()})
-    wrong = str(one.setting.config.get("wrong", "uniform"))
-    return TiedRows(frame, one.sizes, one.test_size, wrong)
+def _accuracies(one: Observed) -> pd.DataFrame:
+    """One row per training, columns as in `TiedRows`; NaN where a mode was not evaluated.
+
+    after_true: the share of the noisy examples that are predicted as their true class; NaN in older evaluations.
+    """
+    rows = one.rows("evaluation")
+    by_mode = {mode: of.set_index("trial") for mode, of in rows[rows["rescale"] == "none"].groupby("mode")}
+    frame = pd.DataFrame(index=pd.Index(one.trials, name="trial"))
+    columns = {f"before_{what}": ("scaled" if what == "test" else "own", f"{what}_acc") for what in SETS}
+    columns |= {f"after_{what}": ("dropped", f"{what}_acc") for what in SETS} | {"after_true": ("dropped", "noisy_true_acc")}
+    for name, (mode, column) in columns.items():
+        frame[name] = by_mode[mode][column].astype(np.float64) if mode in by_mode else np.nan
+    for field in (*CELL, *SEEDS):
+        frame[field] = [config.get(field) for config in one.configs.values()]
+    return frame.reset_index()
 
 
 def sql_of(*settings: Setting) -> str:
@@ -151,7 +120,7 @@ def memorized(one: Observed) -> tuple[TiedRows, str]:
     """(the accuracies of the trainings that memorized, a note about the others)."""
     rows = tied_rows(one)
     kept, said = one.observations.testable(rows.trials)
-    return rows.only(kept), said
+    return rows.having(rows.frame[rows.frame["trial"].isin(kept)]), said
 
 
 # A claim about Table 1's cell, or the nearest one

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
-from memloc.analysis.observations import Observations
 from memloc.analysis.observed import Observed
-from memloc.analysis.settings import DATASETS, Scope, Setting, name_of
+from memloc.analysis.settings import DATASETS, Scope, name_of
 from memloc.papers.charts import Dots, Table
 from memloc.papers.claims import Case, Estimates
-from memloc.papers.deciding import POSITIVE, SLACK, away, decided, over, reaching, saying, untestable
+from memloc.papers.deciding import POSITIVE, SLACK, Estimate, away, decided, over, reaching, saying, untestable
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, Wanted, per_setting
-from memloc.papers.judgement import Estimate, Judgement
+from memloc.papers.judgement import Judgement
 from memloc.papers.maini2023.dropout.accuracies import (
     CELL,
-    IN_GAP,
     SETS,
     TiedRows,
     memorized,
@@ -28,7 +26,7 @@ from memloc.papers.maini2023.dropout.accuracies import (
 )
 from memloc.stages.instrument import LEAST_MEMORIZED
 from memloc.statistics import Interval, in_brackets
-from memloc.statistics.quantities import complement
+from memloc.statistics.quantities import complement, difference
 from memloc.statistics.regions import Region, decide
 from memloc.statistics.trainings import OverTrainings, pooled
 
@@ -36,7 +34,9 @@ MEMORIZES = Region(lo=LEAST_MEMORIZED)
 MINOR = Region(hi=0.12)  # a drop of accuracy on clean or on test examples
 FORGOTTEN = Region(hi=0.03)  # residual memorization
 
-ACCURACIES = tuple(f"{when}.{what}" for when in ("before", "after") for what in SETS)
+WHEN = ("before", "after")
+IN_GAP = ("clean", "test")  # of accuracies that E4.gap compares
+ACCURACIES = tuple(f"{when}.{what}" for when in WHEN for what in SETS)
 TABLE_1 = {  # as ACCURACIES
     "cifar10": (0.999, 0.993, 0.793, 0.908, 0.031, 0.827),
     "mnist": (1.0, 1.0, 0.990, 0.992, 0.001, 0.993),
@@ -44,101 +44,96 @@ TABLE_1 = {  # as ACCURACIES
 }
 COSTS = {"cifar10": 0.092, "mnist": 0.008, "svhn": 0.042}
 
-Cell: TypeAlias = tuple[float, float]  # (p_gen, p_mem)
-
 
 class Dropped(NamedTuple):
-    """An accuracy after dropping, the same before it, and the quantity that decides on the claim, or why none does."""
+    """An accuracy after dropping. rows: trainings that have it before and after. by: what decides, or why nothing does."""
 
+    what: str
+    rows: TiedRows
     shown: OverTrainings
-    before: OverTrainings
     by: OverTrainings | str
-    trials: list[str]
+
+    @property
+    def before(self) -> OverTrainings:
+        return self.rows.share(f"before_{self.what}")
 
 
 def dropped(rows: TiedRows, what: str) -> Dropped | None:
     """None without trainings that have the accuracy before and after dropping."""
     known = rows.known(f"after_{what}", f"before_{what}")
-    shown, earlier, lost = known.share(f"after_{what}"), known.share(f"before_{what}"), known.lost(what)
-    if shown is None or earlier is None or lost is None:
+    if known.frame.empty:
         return None
-    return Dropped(shown, earlier, known.residual() if what == "noisy" else lost, known.trials)
+    shown = known.share(f"after_{what}")
+    by = known.residual() if what == "noisy" else difference(known.share(f"before_{what}"), shown)
+    return Dropped(what, known, shown, by)
 
 
-def after_dropping(observations: Observations, trials: Sequence[str]) -> dict[Cell, dict[str, Dropped]]:
-    """{(p_gen, p_mem): {set: its accuracy}} for all cells of the setting that trainings are of, from those that memorized.
+def after_dropping(one: Observed) -> dict[str, Dropped]:
+    """{set: its accuracy} of the (p_gen, p_mem) of these trainings, from those that memorized.
 
     Whatever shows a cell takes it from here: the cells of two trainings share their spread.
     """
-    whole = next(s for s in tied_settings(observations) if {*trials} <= {*s.trials})
+    whole = next(s for s in tied_settings(one.observations) if {*one.trials} <= {*s.trials})
     key = ("after dropping", *whole.analyses.values())
-    return observations.once(key, lambda: _cells_after_dropping(Observed(observations, whole)))
+    cells = one.observations.once(key, lambda: _by_cell(Observed(one.observations, whole)))
+    config = one.configs[one.trials[0]]
+    return cells.get(tuple(config[field] for field in CELL), {})
 
 
-def _cells_after_dropping(whole: Observed) -> dict[Cell, dict[str, Dropped]]:
-    """The same for a setting with all its cells."""
+def _by_cell(whole: Observed) -> dict[tuple[Any, ...], dict[str, Dropped]]:
+    """{(p_gen, p_mem): the same} for a setting with all its cells."""
     rows, _ = memorized(whole)
-    by_cell = rows.frame.groupby(list(CELL))
-    cells = {(float(str(g)), float(str(m))): replace(rows, frame=frame) for (g, m), frame in by_cell}
-    found: dict[Cell, dict[str, Dropped]] = {}
+    cells = {cell: rows.having(frame) for cell, frame in rows.frame.groupby(list(CELL))}
+    found: dict[tuple[Any, ...], dict[str, Dropped]] = {cell: {} for cell in cells}
     for what in SETS:
-        there = {cell: one for cell, mine in cells.items() if (one := dropped(mine, what)) is not None}
+        there = {cell: one for cell, mine in cells.items() if (one := dropped(mine, what))}
         for cell, one in zip(there, family(list(there.values())), strict=True):
-            found.setdefault(cell, {})[what] = one
+            found[cell][what] = one
     return found
 
 
 def family(cells: Sequence[Dropped]) -> list[Dropped]:
     """The same, of two trainings with the spread of all cells together (`pooled`)."""
-    shown, by = [one.shown for one in cells], [one.by for one in cells if not isinstance(one.by, str)]
-    deciding = iter(pooled(by) if by else [])
+    deciding = iter(pooled([one.by for one in cells if not isinstance(one.by, str)]))
     return [
-        one._replace(shown=mine, by=one.by if isinstance(one.by, str) else next(deciding))
-        for mine, one in zip(pooled(shown) if shown else [], cells, strict=True)
+        one._replace(shown=shown, by=one.by if isinstance(one.by, str) else next(deciding))
+        for shown, one in zip(pooled([one.shown for one in cells]), cells, strict=True)
     ]
 
 
-def after(one: Dropped, what: str, paper: float | None, setting: Setting) -> Estimate:
+def after(one: Dropped, paper: float | None) -> Estimate:
     """Noisy examples have at most 0.03 of residual memorization; clean and test accuracy lose at most 0.12."""
-    compared = f"{what} accuracy after dropping{away(paper, one.shown.value)}"
-    shown, behind = one.shown.printed, (one.trials, sql_of(setting.only(one.trials)), one.before.printed)
+    compared = f"{one.what} accuracy after dropping{away(paper, one.shown.value)}"
+    shown, behind = one.shown.printed, (one.rows.trials, one.rows.sql, one.before.printed)
     if isinstance(one.by, str):
         return Estimate(shown, None, f"{compared}; {one.by}", *behind)
-    name, region = ("residual memorization", FORGOTTEN) if what == "noisy" else ("its loss by dropping", MINOR)
+    name, region = ("residual memorization", FORGOTTEN) if one.what == "noisy" else ("its loss by dropping", MINOR)
     reason = f"{compared}; {name} is {in_brackets(one.by.printed, 3)}; it must be {region}; {over(one.by)}"
     return Estimate(shown, decide(one.by.deciding, region, one.by.each), reason, *behind)
 
 
-def before(rows: TiedRows, what: str, paper: float | None, setting: Setting) -> Estimate | None:
+def before(rows: TiedRows, what: str, paper: float | None) -> Estimate | None:
     """Clean and noisy accuracy are at least 0.95; test accuracy reaches the paper's, elsewhere it is above chance."""
-    quantity = rows.share(f"before_{what}")
-    if quantity is None:
+    known = rows.known(f"before_{what}")
+    if known.frame.empty:
         return None
-    guessing = Region(lo=rows.sizes.chance, open_lo=True)
+    quantity, guessing = known.share(f"before_{what}"), Region(lo=rows.one.sizes.chance, open_lo=True)
     region = MEMORIZES if what != "test" else guessing if paper is None else reaching(paper)
     compared = f"{what} accuracy before dropping{away(paper, quantity.value)}"
-    trials = rows.known(f"before_{what}").trials
-    return decided(quantity, region, compared, trials, sql_of(setting.only(trials)))
+    return decided(quantity, region, compared, known.trials, known.sql)
 
 
 def _e1(case: Case) -> Estimates:
     """The numbers after dropping are of the trainings that memorized."""
-    rows, setting, numbers = tied_rows(case), case.setting, case.numbers
+    rows, numbers, cell = tied_rows(case), case.numbers, after_dropping(case)
     _, said = memorized(case)
-    estimates = {f"before.{what}": before(rows, what, numbers.get(f"before.{what}"), setting) for what in SETS}
-    cell = after_in_cell(case)
+    estimates = {f"before.{what}": before(rows, what, numbers.get(f"before.{what}")) for what in SETS}
     for what in SETS:
         if dropped(rows, what):
-            part, one = f"after.{what}", cell.get(what)
-            there = after(one, what, numbers.get(part), setting) if one else untestable(said, [], sql_of(setting))
+            part = f"after.{what}"
+            there = after(cell[what], numbers.get(part)) if what in cell else untestable(said, [], rows.sql)
             estimates[part] = saying(there, said)
     return estimates
-
-
-def after_in_cell(one: Observed) -> dict[str, Dropped]:
-    """{set: its accuracy after dropping} of trainings of one cell."""
-    config = one.configs[one.trials[0]]
-    return after_dropping(one.observations, one.trials).get((config["p_gen"], config["p_mem"]), {})
 
 
 def _e4(case: Case) -> Estimates:
@@ -146,19 +141,22 @@ def _e4(case: Case) -> Estimates:
 
     gap: by how much dropping narrows the difference of clean and test accuracy; above 0.
     """
-    rows, setting, numbers = tied_rows(case).known(*IN_GAP), case.setting, case.numbers
+    rows, numbers = tied_rows(case).known(*(f"{when}_{what}" for when in WHEN for what in IN_GAP)), case.numbers
     estimates = {}
-    if one := after_in_cell(case).get("clean"):
+    if one := after_dropping(case).get("clean"):
         cost, number = complement(one.shown), numbers.get("cost")
         region = MINOR if number is None else Region(hi=round(number + SLACK, 9))
         compared = f"clean accuracy lost, from 1{away(number, cost.value)}"
-        estimates["cost"] = decided(cost, region, compared, one.trials, sql_of(setting.only(one.trials)))
-    if (narrowed := rows.narrowed()) is not None:
-        gaps = {when: rows.frame[f"{when}_clean"] - rows.frame[f"{when}_test"] for when in ("before", "after")}
-        means = " and ".join(f"{gap.mean():.3f} {when}" for when, gap in gaps.items())
+        estimates["cost"] = decided(cost, region, compared, one.rows.trials, one.rows.sql)
+    if not rows.frame.empty:
+        gaps = [difference(*(rows.share(f"{when}_{what}") for what in IN_GAP)) for when in WHEN]
+        narrowed, means = (
+            difference(*gaps),
+            " and ".join(f"{gap.value:.3f} {when}" for gap, when in zip(gaps, WHEN, strict=True)),
+        )
         compared = f"how much smaller dropping makes clean minus test accuracy, which is {means}"
         compared += away(numbers.get("gap"), narrowed.value)
-        estimates["gap"] = decided(narrowed, POSITIVE, compared, rows.trials, sql_of(setting.only(rows.trials)))
+        estimates["gap"] = decided(narrowed, POSITIVE, compared, rows.trials, rows.sql)
     return estimates
 
 
@@ -223,9 +221,10 @@ def _table_1(subjects: Sequence[Subject]) -> Drawn:
 
 def _dots(subject: Subject) -> Drawn:
     """E1's quantities. Both are of the trainings that memorized, if any did."""
-    rows, cell = tied_rows(subject), after_in_cell(subject)
+    rows, cell = tied_rows(subject), after_dropping(subject)
+    known = {what: cell[what].rows if what in cell else rows.known(f"before_{what}") for what in SETS}
     values = {
-        "before dropping": [cell[what].before if what in cell else rows.share(f"before_{what}") for what in SETS],
+        "before dropping": [None if of.frame.empty else of.share(f"before_{what}") for what, of in known.items()],
         "after dropping": [cell[what].shown if what in cell else None for what in SETS],
     }
     kept = {name: cells for name, cells in values.items() if any(cells)}

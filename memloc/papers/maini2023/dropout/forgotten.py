@@ -16,9 +16,8 @@ from memloc.data.arrays import U8
 from memloc.errors import MemlocError
 from memloc.papers.charts import Gallery, Picture, Table
 from memloc.papers.claims import Case, Estimates, here
-from memloc.papers.deciding import ABOVE_HALF, decided, untestable
+from memloc.papers.deciding import ABOVE_HALF, Estimate, decided, untestable
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, Wanted, per_setting
-from memloc.papers.judgement import Estimate
 from memloc.papers.maini2023.dropout.accuracies import CELL, nearest_cells, of_cell
 from memloc.statistics.quantities import mean_auc
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 import numpy as np
-import pandas as pd
 
 from memloc.analysis.observations import Observations
 from memloc.analysis.observed import Observed
-from memloc.analysis.settings import Setting, percent
+from memloc.analysis.settings import SEEDS, Setting, percent
 from memloc.counts import counted
 from memloc.papers.charts import Table
 from memloc.papers.claims import Case, Claim, Estimates, Numbers, here
-from memloc.papers.deciding import away, decided, listed, ranked, reaching, saying, untestable
+from memloc.papers.deciding import Estimate, away, decided, listed, ranked, reaching, saying, untestable
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, per_setting
-from memloc.papers.judgement import Estimate
-from memloc.papers.maini2023.dropout.accuracies import SETS, memorized, sql_of, tied_rows, tied_settings
-from memloc.papers.maini2023.dropout.before_after import MEMORIZES, after, after_in_cell, in_per_cent, paper_in_per_cent
+from memloc.papers.maini2023.dropout.accuracies import SETS, TiedRows, memorized, sql_of, tied_rows, tied_settings
+from memloc.papers.maini2023.dropout.before_after import (
+    MEMORIZES,
+    Dropped,
+    after,
+    after_dropping,
+    in_per_cent,
+    paper_in_per_cent,
+)
 from memloc.statistics import page_trend
 from memloc.statistics.quantities import share
 from memloc.statistics.trainings import pooled
@@ -61,17 +65,16 @@ def _estimates_of_cell(case: Case, name: str) -> dict[str, Estimate]:
     kept, said = case.observations.testable(case.trials)
     if not kept:
         return {f"{name}.{what}": untestable(said, [], sql_of(case.setting)) for what in SETS[:2]}
-    there = after_in_cell(case)
-    estimates = {}
-    for what in (what for what in SETS[:2] if what in there):
-        one, number = there[what], case.numbers.get(f"{name}.{what}")
-        if what == "clean" and number is not None:
-            compared = f"clean accuracy after dropping{away(number, one.shown.value)}"
-            estimate = decided(one.shown, reaching(number), compared, one.trials, sql_of(case.setting.only(one.trials)))
-        else:
-            estimate = after(one, what, number, case.setting)
-        estimates[f"{name}.{what}"] = saying(estimate, said)
-    return estimates
+    there = after_dropping(case)
+    numbers = {f"{name}.{what}": there[what] for what in SETS[:2] if what in there}
+    return {number: saying(_of_cell(one, case.numbers.get(number)), said) for number, one in numbers.items()}
+
+
+def _of_cell(one: Dropped, paper: float | None) -> Estimate:
+    if one.what == "noisy" or paper is None:
+        return after(one, paper)
+    compared = f"clean accuracy after dropping{away(paper, one.shown.value)}"
+    return decided(one.shown, reaching(paper), compared, one.rows.trials, one.rows.sql)
 
 
 def _e2(case: Case) -> Estimates:
@@ -82,26 +85,26 @@ def _e2(case: Case) -> Estimates:
     kept, said = memorized(case)
     several = frame["p_gen"].nunique() >= 3
     nothing = untestable(said, [], sql_of(case.setting)) if several and said else None
-    return {**estimates, "trend": _trend(kept.frame, case.setting) or nothing}
+    return {**estimates, "trend": _trend(kept) or nothing}
 
 
-def _trend(frame: pd.DataFrame, setting: Setting) -> Estimate | None:
+def _trend(memorizing: TiedRows) -> Estimate | None:
     """Clean accuracy after dropping grows with p_gen. Page's test, a row per seed (means over p_mem).
 
     The estimate is the mean over seeds of Spearman's coefficient. None with fewer than three p_gen.
     """
-    wide = frame.pivot_table(index=["seed", "data_seed", "p_mem"], columns="p_gen", values="after_clean")
+    frame = memorizing.frame
+    wide = frame.pivot_table(index=[*SEEDS, "p_mem"], columns="p_gen", values="after_clean")
     if wide.shape[1] < 3:
         return None
     everywhere = wide.dropna(axis=1)  # p_gen that all seeds have
     table = everywhere if everywhere.shape[1] >= 3 else wide.dropna(axis=0)
-    rows = table.groupby(level=["seed", "data_seed"]).mean().to_numpy(dtype=np.float64)
+    rows = table.groupby(level=list(SEEDS)).mean().to_numpy(dtype=np.float64)
     if not len(rows):
-        trials = list(frame["trial"])
-        return untestable(f"no seed has all {wide.shape[1]} p_gen", trials, sql_of(setting.only(trials)))
-    keys = frame.set_index(["seed", "data_seed", "p_mem"]).index
-    trials = list(frame["trial"][keys.isin(table.index) & frame["p_gen"].isin(table.columns)])
-    seeds = len(wide.groupby(level=["seed", "data_seed"]))
+        return untestable(f"no seed has all {wide.shape[1]} p_gen", memorizing.trials, memorizing.sql)
+    cells = frame.set_index([*SEEDS, "p_mem"]).index
+    used = memorizing.having(frame[cells.isin(table.index) & frame["p_gen"].isin(table.columns)])
+    seeds = len(wide.groupby(level=list(SEEDS)))
     left_out = f"; without {counted(seeds - len(rows), 'seed')} that lack a p_gen" if len(rows) < seeds else ""
     test, each = page_trend(rows)
     page = f"Page's test: p = {test.p:.2g}, which must be below 0.05; " if len(rows) > 1 else ""
@@ -109,7 +112,7 @@ def _trend(frame: pd.DataFrame, setting: Setting) -> Estimate | None:
         f"mean over seeds of Spearman's coefficient of clean accuracy and {table.shape[1]} p_gen; "
         f"{page}each seed's: {listed(each)}{left_out}"
     )
-    return ranked(test, each, len(rows), reason, trials, sql_of(setting.only(trials)))
+    return ranked(test, each, len(rows), reason, used.trials, used.sql)
 
 
 def _baseline_settings(observations: Observations) -> list[Setting]:
@@ -125,17 +128,17 @@ def _e3(case: Case) -> Estimates:
         of_tied = case.only(tied)
         estimates |= _estimates_of_cell(of_tied, "example_tied")
     plain = case.rows("evaluation")
-    plain = plain[plain["mode"] == "plain"]
+    plain = plain[plain["mode"] == "plain"].set_index("trial")
     for what in SETS[:2]:
-        there = plain.dropna(subset=[f"{what}_acc"])
-        rows = {f"{method}.{what}": there[there["trial"].isin(trials)] for method, trials in methods.items()}
-        known = {part: mine for part, mine in rows.items() if len(mine)}
-        shares = [share(list(mine[f"{what}_acc"]), case.only(list(mine["trial"])).examples(what)) for mine in known.values()]
-        for (part, mine), quantity in zip(known.items(), pooled(shares) if shares else [], strict=True):
+        accuracies = plain[f"{what}_acc"].dropna()
+        there = {f"{method}.{what}": [t for t in trials if t in accuracies] for method, trials in methods.items()}
+        known = {part: case.only(trials) for part, trials in there.items() if trials}
+        shares = pooled([share(list(accuracies[one.trials]), one.examples(what)) for one in known.values()])
+        for (part, one), quantity in zip(known.items(), shares, strict=True):
             compared = f"training accuracy{away(case.numbers.get(part), quantity.value)}"
-            trials = list(mine["trial"])
-            sql = case.only(trials).select("evaluation", where="mode = 'plain'")
-            estimates[part] = decided(quantity, MEMORIZES, compared, trials, sql)
+            estimates[part] = decided(
+                quantity, MEMORIZES, compared, one.trials, one.select("evaluation", where="mode = 'plain'")
+            )
     return estimates
 
 
@@ -152,10 +155,8 @@ def _methods(one: Observed) -> dict[str, list[str]]:
 
 
 def _trainings_of_3(part: str) -> Mapping[str, object]:
-    if part.startswith("example_tied"):
-        return {"dropout": "example_tied", **TIED_CELL}
-    dropout, keep, _ = re.split(r"\.(?=keep|clean|noisy)", part)
-    return {"dropout": dropout, "keep": float(keep.removeprefix("keep"))}
+    dropout, _, keep = part.rpartition(".")[0].partition(".keep")
+    return {"dropout": dropout, **({"keep": float(keep)} if keep else TIED_CELL)}
 
 
 def _trainings_of_2(part: str) -> Mapping[str, object]:

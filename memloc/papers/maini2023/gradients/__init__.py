@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from memloc.papers.judgement import Judgement as Judgement
 from memloc.papers.maini2023.gradients import cosines, noise_rates, norms
-from memloc.papers.paper import Judged, Section, in_order
+from memloc.papers.paper import Judged, section
 
 
 def sentence(judged: Judged) -> str:
@@ -28,10 +28,4 @@ def sentence(judged: Judged) -> str:
     return " ".join(sentences)
 
 
-SECTION = Section(
-    "Gradients",
-    "§4, Appendix A",
-    in_order(norms.CLAIMS, cosines.CLAIMS, noise_rates.CLAIMS),
-    in_order(norms.EXHIBITS, cosines.EXHIBITS, noise_rates.EXHIBITS),
-    sentence,
-)
+SECTION = section("Gradients", "§4, Appendix A", sentence, norms, cosines, noise_rates)

@@ -8,12 +8,10 @@ from dataclasses import replace
 import pandas as pd
 
 from memloc.counts import counted
-from memloc.papers.charts import Heat
+from memloc.papers.charts import Heat, by_training, over
 from memloc.papers.claims import HERE, Case, here
-from memloc.papers.deciding import decided, untestable
+from memloc.papers.deciding import Estimate, decided, untestable
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, per_setting
-from memloc.papers.judgement import Estimate
-from memloc.papers.lines import by_training, over
 from memloc.papers.maini2023.gradients.norms import gradients, measured, of_gradients, sql_of, titled
 from memloc.statistics import in_brackets
 from memloc.statistics.quantities import mean_of_trainings

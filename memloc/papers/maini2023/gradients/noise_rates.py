@@ -11,12 +11,10 @@ import pandas as pd
 
 from memloc.analysis.observed import Observed
 from memloc.analysis.settings import SEEDS
-from memloc.papers.charts import Curves
+from memloc.papers.charts import Curves, decades, line
 from memloc.papers.claims import Case, Claim, Estimates, here, of_stage
-from memloc.papers.deciding import SIGNIFICANT, decided, listed, ranked, untestable
+from memloc.papers.deciding import SIGNIFICANT, Estimate, decided, listed, ranked, untestable
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, Wanted, per_setting
-from memloc.papers.judgement import Estimate
-from memloc.papers.lines import decades, line
 from memloc.papers.maini2023.gradients.norms import (
     CHECKPOINT,
     measured,

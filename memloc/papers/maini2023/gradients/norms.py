@@ -15,12 +15,11 @@ import pandas as pd
 from memloc.analysis.observations import Observations
 from memloc.analysis.observed import Observed, trials_of
 from memloc.analysis.settings import DATASETS, Setting
-from memloc.papers.charts import Curves, Dots
+from memloc.papers.charts import Curves, Dots, by_training, decades, line, over
 from memloc.papers.claims import RATES, Case, Claim, grid, here, of_stage
-from memloc.papers.deciding import decided, estimated, untestable
+from memloc.papers.deciding import Estimate, decided, estimated, untestable
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, Wanted, per_setting
-from memloc.papers.judgement import Estimate, Judgement
-from memloc.papers.lines import by_training, decades, line, over
+from memloc.papers.judgement import Judgement
 from memloc.statistics import in_brackets
 from memloc.statistics.quantities import mean_of_trainings
 from memloc.statistics.regions import FAMILYWISE, Region, decide_groups

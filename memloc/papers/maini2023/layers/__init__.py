@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from memloc.papers.maini2023.layers import retraining, rewinding, widths
+from memloc.papers.maini2023.layers import retraining, rewinding
 from memloc.papers.maini2023.layers.accuracies import KEPT
-from memloc.papers.paper import Judged, Section, in_order
+from memloc.papers.paper import Judged, section
 
 
 def sentence(judged: Judged) -> str:
@@ -24,10 +24,4 @@ def sentence(judged: Judged) -> str:
     return " ".join(sentences)
 
 
-SECTION = Section(
-    "Layers",
-    "§5, Appendix B",
-    in_order(rewinding.CLAIMS, retraining.CLAIMS),
-    in_order(rewinding.EXHIBITS, retraining.EXHIBITS, widths.EXHIBITS),
-    sentence,
-)
+SECTION = section("Layers", "§5, Appendix B", sentence, rewinding, retraining)

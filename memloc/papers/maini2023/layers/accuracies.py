@@ -14,9 +14,8 @@ import pandas as pd
 
 from memloc.analysis.conditions import among
 from memloc.analysis.observed import Observed
-from memloc.papers.charts import Curves, Line
+from memloc.papers.charts import Curves, Line, by_training, line
 from memloc.papers.exhibits import Drawn, Subject
-from memloc.papers.lines import by_training, line
 from memloc.statistics.quantities import share
 from memloc.statistics.trainings import OverTrainings, pooled
 
@@ -26,14 +25,14 @@ KEPT = 0.9  # noisy accuracy that counts as kept, or as reached
 AXES = {"rewind": "epoch that the layer is set back to", "retrain": "epoch of retraining"}
 
 
-def accuracies(table: pd.DataFrame, n: int) -> list[OverTrainings]:
+def accuracies(table: pd.DataFrame, n: int | None) -> list[OverTrainings]:
     """An accuracy for each column of trainings × cells; the cells of two trainings share their spread."""
     return pooled([share(list(table[cell]), n) for cell in table.columns])
 
 
 def by_label(one: Observed) -> Sets:
     """The correctly labeled and the mislabeled examples."""
-    return {"clean": ("clean_acc", one.examples("clean")), "noisy": ("noisy_acc", one.examples("noisy"))}
+    return {name: (f"{name}_acc", one.examples(name)) for name in ("clean", "noisy")}
 
 
 def by_layer(subject: Subject, title: str, stage: Literal["rewind", "retrain"], sets: Sets) -> Curves:
@@ -52,7 +51,7 @@ def learning(subject: Subject, title: str) -> Curves:
     """The learning curves of a setting's trainings. Clean and noisy accuracies are those of the training pass."""
     where = among("trial", subject.trials)
     sql = f"SELECT trial, epoch, clean_acc, noisy_acc, test_acc FROM epochs WHERE {where} ORDER BY trial, epoch"
-    sets = {**by_label(subject), "test": ("test_acc", subject.test_size)}
+    sets = {**by_label(subject), "test": ("test_acc", subject.examples("test"))}
     lines = _lines(subject.observations.epochs(subject.trials), sets)
     return Curves(title, {"": lines}, "epoch", "accuracy", sql, y_range=(0.0, 1.0))
 

@@ -10,10 +10,10 @@ import pandas as pd
 from memloc.analysis.observed import Observed
 from memloc.analysis.settings import DATASETS, Scope
 from memloc.papers.claims import PRESENT, RATES, Case, Claim, Estimates, grid, of_stage
-from memloc.papers.deciding import ABOVE_HALF, decided
+from memloc.papers.deciding import ABOVE_HALF, Estimate, decided
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, Wanted, per_setting
-from memloc.papers.judgement import Estimate
 from memloc.papers.maini2023.layers.accuracies import KEPT, Sets, accuracies, drawn_by_layer
+from memloc.papers.maini2023.widths import Picture, against_width
 from memloc.statistics.quantities import share, share_of_groups
 from memloc.statistics.regions import Region
 
@@ -96,6 +96,7 @@ CLAIMS = (
         {Scope("mnist"): {"during": 0.7, "end": 0.1}},
     ),
 )
+R1, _ = CLAIMS
 EXHIBITS = (
     Exhibit(
         "fig04",
@@ -109,5 +110,12 @@ EXHIBITS = (
         per_setting(drawn()),
         Wanted(DATASETS, ("resnet9",), RATES),
         claims=("R1", "R2"),
+    ),
+    against_width(
+        "width-retraining",
+        "retrain",
+        "The layers that relearn noisy examples from clean ones, against the width",
+        f"The share of layers that reach noisy accuracy {KEPT} while they are trained again on clean examples alone (R1).",
+        (Picture(R1, {"": "reached"}, "share of layers", y_range=(0.0, 1.0)),),
     ),
 )

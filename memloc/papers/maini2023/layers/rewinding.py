@@ -12,10 +12,20 @@ from memloc.analysis.observed import Observed
 from memloc.analysis.settings import DATASETS, MODELS, Scope
 from memloc.papers.charts import Dots, Line
 from memloc.papers.claims import PRESENT, RATES, Case, Claim, grid, of_stage
-from memloc.papers.deciding import ABOVE_HALF, POSITIVE, SIGNIFICANT, decided, estimated, listed, ranked, untestable
+from memloc.papers.deciding import (
+    ABOVE_HALF,
+    POSITIVE,
+    SIGNIFICANT,
+    Estimate,
+    decided,
+    estimated,
+    listed,
+    ranked,
+    untestable,
+)
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, Wanted, per_setting
-from memloc.papers.judgement import Estimate
 from memloc.papers.maini2023.layers.accuracies import KEPT, accuracies, by_label, by_layer, learning
+from memloc.papers.maini2023.widths import Picture, against_width
 from memloc.seeds import stream
 from memloc.statistics import rank_correlations, spearman_test
 from memloc.statistics.quantities import difference, share, share_of_groups
@@ -43,7 +53,7 @@ class Rewound:
     frame: pd.DataFrame
     climbs: Mapping[str, int]
     ends: Mapping[str, int]
-    n: int
+    n: int | None
     sql: str
     given: bool = False
 
@@ -214,6 +224,7 @@ CLAIMS = (
         settings=lambda o: [s for s in o.settings("rewind") if s.scope.model == "resnet50" and s.scope.dataset in CRITICAL],
     ),
 )
+L1, W1, *_ = CLAIMS
 
 
 def _training_and_rewinding(subject: Subject) -> Drawn:
@@ -254,6 +265,19 @@ EXHIBITS = (
         Wanted(DATASETS, noises=RATES),
         claims=("L1", "W1", "W2", "W3"),
         shown=27,
+    ),
+    against_width(
+        "width-rewinding",
+        "rewind",
+        "What is left of noisy examples with one layer set back, against the width",
+        f"(a) The share of pairs of a layer and an epoch that keep noisy accuracy {KEPT} (L1). The epochs are those before "
+        "noisy examples are learned. (b) The lowest noisy accuracy that is left with one of the last two layers set back "
+        "(W1). All networks of the paper have width 1. It says that most layers keep the noisy examples, and that the last "
+        "ones do.",
+        (
+            Picture(L1, {"": "kept"}, "share of layers and epochs", "(a) All layers", (0.0, 1.0)),
+            Picture(W1, {"": "left"}, "noisy accuracy left", "(b) The last two layers", (0.0, 1.0)),
+        ),
     ),
 )
 PICTURE = Exhibit(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from memloc.papers.maini2023.neurons import detection, flips, layer_shares, widths
-from memloc.papers.paper import Judged, Section, in_order
+from memloc.papers.maini2023.neurons import detection, flips
+from memloc.papers.paper import Judged, section
 
 
 def sentence(judged: Judged) -> str:
@@ -29,10 +29,4 @@ def sentence(judged: Judged) -> str:
     return " ".join(sentences)
 
 
-SECTION = Section(
-    "Neurons",
-    "§6.1",
-    in_order(flips.CLAIMS, layer_shares.CLAIMS, detection.CLAIMS),
-    in_order(flips.EXHIBITS, detection.EXHIBITS, widths.EXHIBITS),
-    sentence,
-)
+SECTION = section("Neurons", "§6.1", sentence, flips, detection)

@@ -15,12 +15,10 @@ from memloc.analysis.conditions import among
 from memloc.analysis.observed import Observed, trials_of
 from memloc.analysis.pooled_draws import aucs_by_draws
 from memloc.analysis.searches import Searches
-from memloc.papers.charts import Curves, Dots
+from memloc.papers.charts import Curves, Dots, line
 from memloc.papers.claims import Case, Claim, Estimates, here, of_stage
-from memloc.papers.deciding import ABOVE_HALF, away, decided, reaching, shown, untestable
+from memloc.papers.deciding import ABOVE_HALF, Estimate, away, decided, estimated, reaching, untestable
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, per_setting
-from memloc.papers.judgement import Estimate
-from memloc.papers.lines import line
 from memloc.statistics import quantities
 from memloc.statistics.quantities import auc_of_means, mean_of_trainings
 from memloc.statistics.scales import AREA
@@ -72,7 +70,7 @@ def by_mean_counts(
             f"the AUC of averaged counts grows with the number of trainings, so it is compared with {paper:g} at {AVERAGED} "
             "trainings or more; flips.single has the AUC of one training"
         )
-        return shown(quantity, f"{compared}; {fewer}", trials, sql)
+        return estimated(quantity, None, f"{compared}; {fewer}", trials, sql)
     return decided(quantity, reaching(paper), compared + away(paper, quantity.value), trials, sql)
 
 

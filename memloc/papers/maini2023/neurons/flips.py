@@ -1,29 +1,36 @@
-"""F1–F3, F5, Figure 5: how many neurons carry an example's prediction, and what closing them costs (paper §6.1, §6.2)."""
+"""F1–F5, Figure 5: how many neurons carry an example's prediction, where they are, what closing them costs (§6.1, §6.2)."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from memloc.analysis.closings import Closings
 from memloc.analysis.observed import Observed
 from memloc.analysis.searches import Searches
-from memloc.papers.charts import Curves, Line
+from memloc.papers.charts import Curves, Dots, Line, line
 from memloc.papers.claims import Case, Claim, here, of_stage
-from memloc.papers.deciding import POSITIVE, away, decided, reaching, shown, untestable
+from memloc.papers.deciding import POSITIVE, Estimate, away, decided, estimated, reaching, untestable
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, per_setting
-from memloc.papers.judgement import Estimate
-from memloc.papers.lines import line
-from memloc.papers.maini2023.neurons.layer_shares import NAMES, ONE_SIDED, layer_dots
+from memloc.papers.maini2023.widths import Picture, against_width
+from memloc.seeds import stream
+from memloc.statistics import Floats, in_brackets
 from memloc.statistics.quantities import accuracy, difference_of_means, mean_over_examples, ratio_of_means, share_below
 from memloc.statistics.regions import Region
-from memloc.statistics.scales import COUNT
+from memloc.statistics.scales import COUNT, SHARE
+from memloc.statistics.total_variation import shares_apart
+from memloc.statistics.trainings import OverTrainings
 
+NAMES = {False: "clean", True: "noisy"}
+ONE_SIDED = "no training has both clean and noisy examples that were flipped"
 FEW = 10
 FEWER = Region(hi=1.0, open_hi=True)  # F1: noisy over clean
 MOST = Region(lo=0.9, open_lo=True)  # F2: the share that needs few neurons
+SAME_LAYERS = Region(hi=0.15)  # F4: total variation of layer shares
 
 
 def searched(one: Observed) -> tuple[Searches, str]:
@@ -48,7 +55,7 @@ def counts(searches: Searches, sql: str) -> dict[str, Estimate]:
             "eligible counts 0"
         )
         if quantity is not None:  # always: every training has both sets
-            estimates[part] = shown(replace(quantity, scale=COUNT), said, trials, sql)
+            estimates[part] = estimated(replace(quantity, scale=COUNT), None, said, trials, sql)
     ratio = ratio_of_means(values, noisy)
     if ratio is None:
         return {**estimates, "ratio": untestable("the mean count of a set is 0 in a training", trials, sql)}
@@ -102,6 +109,43 @@ def _difference(searches: Searches, column: str, compared: str, paper: float | N
     return decided(quantity, region, compared + away(paper, quantity.value), trials, sql)
 
 
+class LayerShares(NamedTuple):
+    """What a setting's closings say: F4, and per set and layer the mean over examples of the share of their closings."""
+
+    estimate: Estimate
+    layers: list[str]
+    means: dict[str, list[OverTrainings | None]]
+
+
+def same_layers(closings: Closings, sql: str) -> Estimate:
+    """F4: the total variation of the layer shares of clean and of noisy examples' closings is at most 0.15."""
+    if not closings.trials:
+        return untestable(ONE_SIDED, closings.searched, sql)
+    tables = (closings.share, closings.first)
+    quantity, first = (shares_apart(shares, closings.noisy, stream(0, "claims", "F4")) for shares in tables)
+    compared = (
+        "total variation of the layer shares of closed neurons, clean against noisy examples, each example counting once; "
+        f"by the first closing alone it is {in_brackets(first.printed, 3)}"
+    )
+    return decided(quantity, SAME_LAYERS, compared, closings.trials, sql)
+
+
+def layer_shares(one: Observed) -> LayerShares:
+    """They are kept for who asks again, and the closings are not."""
+    analyses = one.setting.analyses.values()
+
+    def make() -> LayerShares:
+        closings = Closings.read(one.observations, analyses)
+        estimate = same_layers(closings, one.select("flips", where="eligible"))
+        means = {
+            name: [_mean_share(closings.share[:, closings.noisy == noisy, k]) for k in range(len(closings.layers))]
+            for noisy, name in NAMES.items()
+        }
+        return LayerShares(estimate, closings.layers, means)
+
+    return one.observations.once(("closings", *sorted(analyses)), make)
+
+
 CLAIMS = (
     Claim(
         "F1",
@@ -128,6 +172,13 @@ CLAIMS = (
         here({"": 0.1}),
     ),
     Claim(
+        "F4",
+        "§6.1, Figure 5c",
+        "the neurons that flip clean and noisy examples are in the same layers",
+        "flips",
+        lambda case: layer_shares(case).estimate,
+    ),
+    Claim(
         "F5",
         "§6.2",
         "flipping clean examples costs more test accuracy than flipping noisy ones",
@@ -135,6 +186,7 @@ CLAIMS = (
         lambda case: cost_on_test(*searched(case)),
     ),
 )
+F1, *_ = CLAIMS
 
 
 def _neurons(subject: Subject) -> Drawn:
@@ -166,6 +218,26 @@ def _shares_up_to(rows: pd.DataFrame, values: list[float], name: str, examples: 
     return line(name, searches.cumsum(axis=1).div(searches.sum(axis=1), axis=0), partial(accuracy, n=examples))
 
 
+def layer_dots(subject: Subject) -> list[Dots]:
+    """Figure 5c: the mean over examples of the share of their closings in each layer. F4 is how far the two sets are apart.
+
+    Nothing where no training has closings of both sets.
+    """
+    estimate, names, means = layer_shares(subject)
+    if not names:
+        return []
+    layers = subject.layers(names)
+    values = {name: [of_set[names.index(layer)] for layer in layers] for name, of_set in means.items()}
+    title, x_label = subject.titled("(c) Layers"), "share of the neurons closed"
+    return [Dots(title, layers, values, x_label, estimate.sql, x_range=(0.0, 1.0))]
+
+
+def _mean_share(shares: Floats) -> OverTrainings | None:
+    """shares: float64[trainings, examples]."""
+    mean = mean_over_examples(shares)
+    return mean and replace(mean, scale=SHARE)
+
+
 EXHIBITS = (
     Exhibit(
         "fig05",
@@ -179,6 +251,14 @@ EXHIBITS = (
         per_setting(lambda subject: [*_neurons(subject), *_left(subject), *layer_dots(subject)]),
         claims=("F1", "F2", "F3", "F4", "F5"),
         shown=4,
+    ),
+    against_width(
+        "width-neurons",
+        "flip_counts",
+        "Neurons to close until a prediction flips, against the width",
+        "The mean number of neurons of noisy and of clean examples (F1). If a wider network is more redundant, an example "
+        "needs more of its neurons.",
+        (Picture(F1, {"noisy": "noisy", "clean": "clean"}, "neurons"),),
     ),
 )
 PICTURE = replace(
