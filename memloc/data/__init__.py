@@ -22,6 +22,7 @@ from memloc.data.sources import KINDS
 from memloc.errors import UsageError
 
 __all__ = [
+    "CHANNELS",
     "KINDS",
     "SOURCES",
     "Data",
@@ -34,6 +35,7 @@ __all__ = [
     "class_names",
     "describe",
     "examples_seen",
+    "images_of",
     "load",
     "normalise",
     "prepare",
@@ -42,6 +44,7 @@ __all__ = [
 ]
 
 Dataset: TypeAlias = str | SourceConfig  # a data set's name, or what a training says of it
+CHANNELS = (1, 3, 4)  # of images that can be shown: grey, RGB, RGBA
 
 
 def check_identity(raw: Raw, dataset: Dataset, identity: str) -> None:
@@ -67,6 +70,20 @@ def source_of(fields: Mapping[str, Any]) -> Source:
     if kind is None:
         raise UsageError(f"{dataset}: no such data set; valid: {', '.join(k.FORM or n for n, k in KINDS.items())}")
     return kind(**{name: fields[name] for name in kind.model_fields if fields.get(name) is not None})
+
+
+def images_of(fields: Mapping[str, Any], identity: str, data_dir: Path | None = None) -> Raw:
+    """The data of a training with these fields, as it saw them, to be shown.
+
+    Raises:
+        UsageError: they are not there, have changed since this identity was taken, or are no pictures.
+    """
+    source = source_of(fields)
+    raw = load(source, data_dir)
+    check_identity(raw, source, identity)
+    if raw.shape[0] not in CHANNELS:
+        raise UsageError(f"{_name(source)}: its images have {raw.shape[0]} channels; a picture has 1, 3 or 4")
+    return raw
 
 
 def _source(dataset: Dataset) -> Source:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import math
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +12,7 @@ import altair
 
 from memloc.papers.charts import BANDS, Chart, Curves, Dots, Gallery, Heat
 from memloc.report import vega
+from memloc.report.offline import data_uri
 from memloc.report.palette import DIVERGING, looks
 
 alt: Any = altair
@@ -96,7 +96,7 @@ def _gallery(chart: Gallery) -> vega.Drawing:
     rows = []
     for k, picture in enumerate(chart.pictures):
         place = [70 * (k % 8) + 32, 84 * (k // 8) + 32]
-        rows.append(["data:image/png;base64," + base64.b64encode(picture.png).decode(), picture.words, *place])
+        rows.append([data_uri(picture.png), picture.words, *place])
     at = {"x": alt.X("x:Q", axis=None, scale=None), "y": alt.Y("y:Q", axis=None, scale=None)}
     images = alt.Chart().mark_image(width=60, height=60, smooth=False).encode(url="url:N", **at)
     words = alt.Chart().mark_text(dy=39, fontSize=9).encode(text="words:N", **at)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,11 +15,11 @@ from memloc.analysis.conditions import among
 from memloc.analysis.observations import Observations
 from memloc.analysis.settings import differing, name_of, named, percent, scope_name
 from memloc.counts import counted
-from memloc.data import Raw
+from memloc.data import Raw, images_of
 from memloc.data.arrays import U8
 from memloc.errors import MemlocError
 from memloc.report import neurons, sprite
-from memloc.report.origins import files_of, names_of_classes, raw_of
+from memloc.report.offline import for_script
 from memloc.report.sprite import Key
 from memloc.report.training_sets import TrainingSet, means, quotas, ranks, scores, short, training_sets
 
@@ -64,7 +63,7 @@ class Explorer:
     @property
     def json(self) -> str:
         """The data as text that ends no script element."""
-        return json.dumps(self.data, separators=(",", ":"), allow_nan=False, ensure_ascii=False).replace("<", "\\u003c")
+        return for_script(self.data)
 
     def link(self, example: int, sql: str) -> str:
         """The link to an example, as page/explorer.js has it: in the set whose analyses a query names."""
@@ -83,8 +82,8 @@ def explorer(observations: Observations, data_dir: Path | None, problems: list[s
         for frame, quota in zip(frames, quotas(frames), strict=True)
     ]
     described: list[dict[str, Any]] = [
-        {**names, **_columns(frame, rows), "classes": names_of_classes(observations, one),
-         "files": files_of(observations, one, rows["example"].tolist()),
+        {**names, **_columns(frame, rows), "classes": one.class_names(observations),
+         "files": one.files(observations, rows["example"].tolist()),
          "networks": _networks(observations, one, rows["example"].tolist()),
          "neurons": neurons.closed(observations, one, rows["example"].tolist()),
          "located": neurons.located(observations, one, rows["example"].tolist())}
@@ -117,7 +116,7 @@ def _images(
 
 def _raw(one: TrainingSet, data_dir: Path | None, problems: list[str]) -> Raw | None:
     try:
-        return raw_of(one, data_dir)
+        return images_of(one.setting.config, one.source[1], data_dir)
     except MemlocError as error:
         problems.append(f"the explorer of examples has no images of {name_of(one.source[0])}: {error.problems[0]}")
         return None

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import json
 from dataclasses import dataclass, field
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import vl_convert
 from markupsafe import Markup
 
@@ -19,10 +15,9 @@ from memloc.papers.judgement import WORDS
 from memloc.report import still, tables, vega
 from memloc.report.content import Report
 from memloc.report.drawing import drawing
+from memloc.report.offline import data_uri, for_script, rendered
 from memloc.sweep import shipped
-from memloc.version import VERSION
 
-FOLDER = Path(__file__).with_name("page")
 SYSTEM = "system-ui, -apple-system, 'Segoe UI', sans-serif"
 SIGNS = {"holds": "✓", "does_not_hold": "✗", "inconclusive": "~", "not_testable": "?", "not_run": "○"}
 
@@ -55,28 +50,25 @@ class Charts:
 
     @property
     def json(self) -> Markup:
-        """What the page's script draws, as text that ends no script element."""
-        drawings = {"config": {**vega.CONFIG, "font": SYSTEM}, "charts": self.all}
-        return Markup(json.dumps(drawings, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"))
+        """What the page's script draws."""
+        return for_script({"config": {**vega.CONFIG, "font": SYSTEM}, "charts": self.all})
 
 
 def page(report: Report) -> str:
     """The report as HTML, the same for the same report."""
-    loader = jinja2.FileSystemLoader(FOLDER)
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True, trim_blocks=True
-    )
-    environment.filters |= {"papers": tables.papers, "interval": tables.interval, "minis": _minis, "uri": _uri}
-    return environment.get_template("page.html.j2").render(
+    return rendered(
+        "page.html.j2",
         report=report,
         title=f"memloc report: {report.sweep or 'all sweeps'}",
         option=f" --sweep {report.sweep}" if report.sweep else "",
-        version=VERSION,
         charts=Charts(),
         verdicts=WORDS,
         signs=SIGNS,
         bundle=_bundle(),
-        read=lambda name: Markup((FOLDER / name).read_text(encoding="utf-8")),
+        papers=tables.papers,
+        interval=tables.interval,
+        minis=_minis,
+        uri=data_uri,
     )
 
 
@@ -91,7 +83,3 @@ def _minis(commands: list[str]) -> list[str]:
     """The same sweeps on bundled images, if all of them are shipped."""
     minis = [f"{command.split()[2]}-mini" for command in commands]
     return [f"memloc sweep {mini}" for mini in minis] if set(minis) <= set(shipped()) else []
-
-
-def _uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import TypeAlias
 from PIL import Image
 
 from memloc.data.arrays import U8
+from memloc.report.offline import data_uri
 
 SIDE = 48  # pixels: a larger image is shrunk
 COLUMNS = 64  # tiles side by side; a picture of one row or column would be longer than a browser can show
@@ -43,8 +43,7 @@ def sprite(images: Mapping[Key, U8], largest: int) -> Sprite:
     while len(png := _sheet(thumbnails[:n], cell)) > largest and n > 1:
         n = max(1, min(n - 1, n * largest // len(png)))
     sizes = {source: t.size for (source, _), t in zip(images, thumbnails, strict=True)}
-    uri = "data:image/png;base64," + base64.b64encode(png).decode()
-    return Sprite(uri, cell, {key: tile for tile, key in enumerate(list(images)[:n])}, sizes)
+    return Sprite(data_uri(png), cell, {key: tile for tile, key in enumerate(list(images)[:n])}, sizes)
 
 
 def _thumbnail(image: U8) -> Image.Image:

@@ -12,27 +12,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
-from markupsafe import Markup
 
 from memloc.analysis.reader import Reader
 from memloc.analysis.reading import reading
 from memloc.analysis.settings import name_of
 from memloc.analysis.suspects import Check, Suspects, judgements, suspects
 from memloc.config import TrainConfig
-from memloc.data import Raw, check_identity, load
+from memloc.data import CHANNELS, Raw, check_identity, load
 from memloc.data.source import with_truth
 from memloc.report import sprite
+from memloc.report.offline import for_script, rendered
 from memloc.statistics import auc
 from memloc.statistics.trainings import OverTrainings
 from memloc.store import Store
-from memloc.version import VERSION
 
-FOLDER = Path(__file__).with_name("page")
 LARGEST = 7_500_000  # bytes of the picture with the thumbnails, about
 MOST = 4_000  # suspects on a page
 FOUND = 0.5  # the share of planted labels that networks find at least if they tell something
@@ -204,7 +201,7 @@ def page(found: Found, k: int, name: str) -> str:
     """The page: thumbnails of the k most suspect, which one judges by the keys y and n. name: under which it keeps them."""
     rows = found.table.head(min(k, MOST))
     images = {((found.name, ""), int(e)): found.raw.x_train[e] for e in rows["example"]}
-    sheet = sprite.sprite(images, LARGEST) if found.raw.shape[0] in sprite.MODES else sprite.Sprite()
+    sheet = sprite.sprite(images, LARGEST) if found.raw.shape[0] in CHANNELS else sprite.Sprite()
     data: dict[str, Any] = {
         "cell": sheet.cell,
         "columns": sprite.COLUMNS,
@@ -217,13 +214,5 @@ def page(found: Found, k: int, name: str) -> str:
         "name": name,
         "identity": found.raw.identity[:16],
     }
-    loader = jinja2.FileSystemLoader(FOLDER)
-    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    return environment.get_template("suspects.html.j2").render(
-        title=f"Suspects of {found.name}",
-        sentences=found.sentences(),
-        sprite=sheet.uri,
-        version=VERSION,
-        data=Markup(json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")),
-        read=lambda file: Markup((FOLDER / file).read_text(encoding="utf-8")),
-    )
+    title = f"Suspects of {found.name}"
+    return rendered("suspects.html.j2", title=title, sentences=found.sentences(), sprite=sheet.uri, data=for_script(data))

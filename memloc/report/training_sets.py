@@ -1,4 +1,4 @@
-"""The training sets of a store: which examples the explorer shows, with the means of their scores."""
+"""The training sets of a store: which examples the explorer shows, their scores, the names of their classes and files."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 
+from memloc.analysis.conditions import among
 from memloc.analysis.observations import Observations
 from memloc.analysis.settings import Setting
 from memloc.analysis.views import ordered_mean
 from memloc.config import canonical_json
 from memloc.config.training import Dropout, HeldOut
+from memloc.data import class_names
 from memloc.data.arrays import I64
+from memloc.errors import UsageError
 from memloc.report.sprite import Source
 
 ROWS = 20_000  # examples on a page
+LONGEST = 80  # characters of a file's name on a page
 EXTREMES = 25  # examples at each end of a score that come first
 
 LABELS = (
@@ -50,6 +54,26 @@ class TrainingSet:
     scored: Sequence[str]
     kind: str
     dropped: Sequence[str]
+
+    def class_names(self, observations: Observations) -> list[str]:
+        """In the order of the labels: those that its trainings have left, else those of a named data set; [] without any."""
+        sql = f"SELECT DISTINCT label, name FROM labels WHERE {among('trial', self.trials)} ORDER BY label"
+        names = [str(name) for name in observations.frame(sql)["name"]]
+        if names or ":" in self.source[0]:
+            return names
+        try:
+            return list(class_names(self.source[0]))
+        except UsageError:  # a data set that another program registered
+            return []
+
+    def files(self, observations: Observations, examples: Sequence[int]) -> list[str] | None:
+        """Where these examples come from; None if nobody knows. A long name keeps its end."""
+        sql = f"SELECT DISTINCT example, file FROM files WHERE {among('trial', self.trials)}"
+        files = observations.frame(sql).set_index("example")["file"].to_dict()
+        if not files:
+            return None
+        named = [str(files.get(example, "")) for example in examples]
+        return [name if len(name) <= LONGEST else "…" + name[1 - LONGEST :] for name in named]
 
 
 def training_sets(observations: Observations) -> list[TrainingSet]:

@@ -22,13 +22,14 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from memloc import data
 from memloc.analysis.observations import Observations
 from memloc.analysis.reader import Reader, visible
 from memloc.analysis.settings import Setting
 from memloc.data import class_names, load
 from memloc.errors import UsageError
 from memloc.report import explorer as module
-from memloc.report import neurons, origins, sprite, training_sets
+from memloc.report import neurons, sprite, training_sets
 from memloc.report.explorer import Explorer, explorer
 from memloc.report.training_sets import TrainingSet
 from memloc.store import Store
@@ -421,7 +422,7 @@ def test_a_picture_that_would_be_too_large_has_the_first_images() -> None:
     [
         ("absent", "not here"),
         ("other", "digits: its content is not what the trial was"),
-        ("channels", "they have 2 channels; a picture has 1, 3 or 4"),
+        ("channels", "digits: its images have 2 channels; a picture has 1, 3 or 4"),
     ],
 )
 def test_images_that_cannot_be_shown_are_a_problem(monkeypatch: pytest.MonkeyPatch, fault: str, said: str) -> None:
@@ -433,7 +434,7 @@ def test_images_that_cannot_be_shown_are_a_problem(monkeypatch: pytest.MonkeyPat
             raise UsageError("not here")
         return replace(raw, identity="x") if fault == "other" else replace(raw, x_train=raw.x_train.repeat(2, axis=1))
 
-    monkeypatch.setattr(origins, "load", faulty)
+    monkeypatch.setattr(data, "load", faulty)
     problems: list[str] = []
     one = TrainingSet(Setting({"dataset": "digits"}, {}, {}), ("digits", raw.identity), [], [], "", [])
     assert module._raw(one, Path("data"), problems) is None

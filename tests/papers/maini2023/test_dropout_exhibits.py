@@ -290,6 +290,17 @@ def test_a_table_where_the_images_are_not_those_that_a_training_saw(tmp_path: Pa
     ]
 
 
+def test_a_table_where_the_examples_are_no_pictures(tmp_path: Path, images: str) -> None:
+    """Two channels, as of a user's own measurements, are neither grey nor a colour."""
+    path = Path(images.removeprefix("npz:"))
+    grey = dict(np.load(path))
+    np.savez(path, **{k: np.stack([v, v], axis=-1) if k.startswith("x") else v for k, v in grey.items()})
+    made, problems = Simulated(tmp_path, "Example-tied dropout"), list[str]()
+    forget(made, images, {12: 9})
+    assert table(made.shown(GALLERY, problems)).rows
+    assert problems == [f"Figure 7 has no images: {images}: its images have 2 channels; a picture has 1, 3 or 4"]
+
+
 def test_a_table_where_the_data_set_is_gone(tmp_path: Path, images: str) -> None:
     made = Simulated(tmp_path, "Example-tied dropout")
     forget(made, images, {12: 9})

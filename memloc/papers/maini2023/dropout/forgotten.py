@@ -97,18 +97,14 @@ FROM forgotten WHERE {chosen} GROUP BY example ORDER BY times DESC, example"""
 
 
 def _images(subject: Subject) -> U8 | None:
-    """uint8 N×C×H×W. None where the data set is not there, or is not what all trainings saw; a problem then says so."""
-    from memloc.data import check_identity, load, source_of
+    """uint8 N×C×H×W. None where the data are not there as they were trained on, or are no pictures; a problem says so."""
+    from memloc.data import images_of
 
     try:
-        source = source_of(subject.observations.trials[subject.trials[0]])
-        raw = load(source, subject.evidence.data_dir)
-        for trial in subject.trials:
-            check_identity(raw, source, subject.observations.data_identity(trial))
+        return images_of(subject.setting.config, subject.setting.data, subject.evidence.data_dir).x_train
     except MemlocError as error:
         subject.evidence.problems.append(f"Figure 7 has no images: {error.problems[0]}")
         return None
-    return raw.x_train
 
 
 def _words(row: Mapping[Any, Any]) -> str:
