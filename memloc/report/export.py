@@ -24,7 +24,8 @@ TEX = str.maketrans(
     {sign: f"\\{sign}" for sign in "&%$#_{}"}
     | {"~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "’": "'", "…": r"\ldots{}"}
     | {"–": "--", "−": "$-$", "±": r"$\pm$", "×": r"$\times$", "√": r"$\surd$", "→": r"$\to$", "§": r"\S"}
-    | {"≈": r"$\approx$", "≤": r"$\leq$", "≥": r"$\geq$", "α": r"$\alpha$", "Δ": r"$\Delta$"}
+    | {"≈": r"$\approx$", "≤": r"$\leq$", "≥": r"$\geq$", "α": r"$\alpha$", "ρ": r"$\rho$", "Δ": r"$\Delta$"}
+    | {"<": "$<$", ">": "$>$", "|": "$|$"}  # usual LaTeX fonts have other signs in their places
 )
 
 

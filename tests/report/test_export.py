@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import re
@@ -18,9 +19,10 @@ import pypdf
 import pytest
 
 from memloc.errors import UsageError
+from memloc.papers import registry
 from memloc.papers.charts import Table
 from memloc.papers.exhibits import Shown
-from memloc.papers.registry import paper
+from memloc.papers.registry import NAMES, paper
 from memloc.report import export, markdown
 from memloc.report.content import Report, ran
 from memloc.report.tables import interval, papers
@@ -217,6 +219,23 @@ def test_a_table_in_latex() -> None:
     assert r"data & a \& b \\" in text
     assert r"x\_1 & 1.0 [0.5, 1.5] \\" in text
     assert r"\S & $-$2 $\to$ 3 \\" in text
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_latex_can_set_every_sign_of_a_paper(name: str) -> None:
+    """Its usual engine ends at a letter that it does not know. Docstrings are not printed."""
+    for path in Path(registry.__file__).with_name(name).rglob("*.py"):
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        docs = {
+            ast.get_docstring(n, clean=False) for n in nodes if isinstance(n, ast.Module | ast.ClassDef | ast.FunctionDef)
+        }
+        texts = [n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+        for text in set(texts) - docs:
+            assert export.tex_words(text).isascii(), (path, text)
+
+
+def test_signs_that_have_other_letters_in_latex() -> None:
+    assert export.tex_words("p < 0.05, |S_n| > 1") == r"p $<$ 0.05, $|$S\_n$|$ $>$ 1"
 
 
 def test_the_scorecard_in_latex(report: Report) -> None:
