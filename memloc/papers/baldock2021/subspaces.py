@@ -45,12 +45,13 @@ def readable(case: Case) -> Estimate:
         return untestable("no probe says how often mislabeled examples get their true label", trials_of(rows), sql)
     means = masc.groupby("site", sort=False)["noisy_true_acc"].mean()
     best = str(hidden.groupby("site", sort=False)["noisy_true_acc"].mean().idxmax())
-    values = list(hidden[hidden["site"] == best].sort_values("trial")["noisy_true_acc"])
+    there = hidden[hidden["site"] == best].sort_values("trial")
     others = f"at {INPUT} {means[INPUT]:.3f}, at {SOFTMAX} {means[SOFTMAX]:.3f}"
     compared = (
         f"share of mislabeled examples that get their true label at {best}, the best of {len(means) - 2} layers ({others})"
     )
-    return decided(share(values, case.examples("noisy")), ABOVE_HALF, compared, trials_of(hidden), sql)
+    n = case.only(trials_of(there)).examples("noisy")
+    return decided(share(list(there["noisy_true_acc"]), n), ABOVE_HALF, compared, trials_of(there), sql)
 
 
 def _by_site(subject: Subject) -> Drawn:

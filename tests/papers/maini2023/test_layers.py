@@ -162,6 +162,16 @@ def test_examples_that_trainings_share_count_once(simulated: Simulated, other: d
     assert [np.log(p / (1 - p)) for p in (found.lo or 0, found.hi or 0)] == pytest.approx(limits)
 
 
+def test_examples_of_a_training_that_is_left_out_do_not_count(simulated: Simulated) -> None:
+    """One training was rewound to no epoch before it learns noisy examples. Its own noisy examples are others."""
+    left = {"conv3": 0.2, "conv4": 0.95, "linear": 0.99}
+    rewound(simulated, left)
+    simulated.rewind(simulated.training(data_seed=1, n=N), left, epochs=(20,))
+    judged = simulated.judged()
+    assert (judged["W1.cifar10"].seeds, judged["L1.cifar10"].seeds) == (1, 1)
+    assert (judged["W1.cifar10"].lo, judged["W1.cifar10"].hi) == pytest.approx(wilson(0.95, NOISY))
+
+
 def test_two_trainings_have_the_spread_of_all_cells(simulated: Simulated) -> None:
     """On the logit scale. One cell each of conv4 and linear at epochs 0 and 10: four cells, four degrees of freedom."""
     conv4, linear = np.array([0.90, 0.94]), np.array([0.96, 0.97])
@@ -237,7 +247,7 @@ def test_what_rewinding_costs_by_a_loop() -> None:
     generator = np.random.default_rng(0)
     rows = [(t, g, e, generator.random()) for t in ("s", "t") for g in ("b", "a") for e in (0, 5, 9)]
     frame = pd.DataFrame(rows, columns=["trial", "layer", "epoch", "noisy_acc"])
-    lost = Rewound(frame, {}, {"s": 9, "t": 9}, None, "").drops("noisy_acc")
+    lost = Rewound(frame, {}, {"s": 9, "t": 9}, None).drops("noisy_acc")  # type: ignore[arg-type]
     assert list(lost.columns) == ["b", "a"]
     for trial in ("s", "t"):
         whole = max(a for t, _, e, a in rows if t == trial and e == 9)

@@ -81,6 +81,16 @@ def test_what_it_promises_is_judged_one_by_one(made: Simulated, accuracies: Accu
     assert verdicts == {"noisy": "holds", "true": "holds", "clean": "holds"} | {wrong: "does_not_hold"}
 
 
+def test_examples_of_a_training_without_the_edit_do_not_count(made: Simulated) -> None:
+    """It was edited by another rank; its own mislabeled examples are others."""
+    (one,), (other,) = trained(made, 1), trained(made, 1, data_seed=1)
+    edit(made, one, {("kfac",): noisy(0.07)})
+    edit(made, other, {("svd",): noisy(0.5)})
+    found = made.judged()["K1.noisy"]
+    wilson = stats.binomtest(7, NOISY).proportion_ci(0.95, "wilson")
+    assert (found.seeds, found.lo, found.hi) == pytest.approx((1, wilson.low, wilson.high))
+
+
 def test_the_inputs_alone_do_as_well(made: Simulated) -> None:
     """As the prototype found: at the same energy no difference, at kfac's number of pairs even fewer wrong labels."""
     for trial in trained(made):

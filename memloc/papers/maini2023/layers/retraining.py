@@ -42,7 +42,8 @@ def forgets_again(case: Case) -> Estimates:
     rows = frame[frame["layer"] == LAYER]
     if rows.empty:
         return {}
-    trials, n = list(rows["trial"]), case.examples("noisy")
+    trials = list(rows["trial"])
+    n = case.only(trials).examples("noisy")
     best, final = (share(list(rows[column]), n) for column in ("best", "final"))
     return {
         "during": decided(best, COMES_BACK, f"best noisy accuracy of {LAYER}", trials, sql),

@@ -46,16 +46,13 @@ class Rewound:
     """What was rewound in a setting.
 
     frame: rows of `rewind`, groups in the network's order. climbs: {trial: the first epoch with noisy accuracy of 20 %},
-    where there is one. ends: {trial: T}. n: distinct noisy examples, 0 if unknown. sql: returns the rows. given: are the
-    checkpoints from elsewhere, so that nothing is known of the epochs?
+    where there is one. ends: {trial: T}. one: the setting.
     """
 
     frame: pd.DataFrame
     climbs: Mapping[str, int]
     ends: Mapping[str, int]
-    n: int | None
-    sql: str
-    given: bool = False
+    one: Observed
 
     @classmethod
     def of(cls, one: Observed) -> Rewound:
@@ -63,8 +60,12 @@ class Rewound:
         reached = one.observations.first_reaching(LEARNS)
         climbs = {t: reached[t] for t in one.trials if t in reached}
         ends = {t: int(config["epochs"]) for t, config in one.configs.items()}
-        given = any(config.get("given_from") for config in one.configs.values())
-        return cls(one.rows("rewind"), climbs, ends, one.examples("noisy"), one.select("rewind"), given)
+        return cls(one.rows("rewind"), climbs, ends, one)
+
+    @property
+    def sql(self) -> str:
+        """Returns the rows."""
+        return self.one.select("rewind")
 
     @property
     def layers(self) -> list[str]:
@@ -81,7 +82,9 @@ class Rewound:
         rows = self.frame[before].set_index(["trial", "layer", "epoch"])["noisy_acc"]
         table = rows.unstack(["layer", "epoch"]).dropna(axis=1)
         names = zip(*(table.columns.get_level_values(level) for level in ("layer", "epoch")), strict=True)
-        return list(table.index), {} if table.empty else dict(zip(names, accuracies(table, self.n), strict=True))
+        trials = list(table.index)
+        known = [] if table.empty else accuracies(table, self.one.only(trials).examples("noisy"))
+        return trials, dict(zip(names, known, strict=bool(known)))
 
     def left(self, column: str) -> pd.DataFrame:
         """Trainings × groups: accuracy after rewinding, mean over the epochs rewound to, without T.
@@ -113,7 +116,7 @@ class Rewound:
     def nowhere(self) -> Estimate:
         if self.climbs:
             reason = f"nothing was rewound to before {self.when}: list such an epoch in `rewind.epochs`"
-        elif self.given:
+        elif any(config.get("given_from") for config in self.one.configs.values()):
             reason = "the checkpoints are from elsewhere: nothing says in which epoch noisy accuracy began to grow"
         else:
             reason = f"noisy accuracy never reaches {LEARNS:.0%} in the training pass, so no epoch is before that"
@@ -178,7 +181,7 @@ def critical(case: Case) -> Estimate:
     The estimate is its drop minus the largest drop of another group of the same training.
     """
     rewound, expected = Rewound.of(case), CRITICAL[case.scope.dataset]
-    means, n = rewound.left("noisy_acc"), rewound.n
+    means, n = rewound.left("noisy_acc"), case.examples("noisy")
     if expected not in means or means.shape[1] < 2:
         return untestable(f"{expected} was not rewound, or nothing else", list(means.index), rewound.sql)
     others = means.drop(columns=expected)
