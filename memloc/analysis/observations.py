@@ -189,11 +189,6 @@ class Observations(Memorizing):
         self._kept[key] = made, size
         return made
 
-    def epochs(self, trials: Sequence[str]) -> pd.DataFrame:
-        """Columns trial, epoch, clean_acc and noisy_acc (of the training pass), test_acc, of trainings; sorted."""
-        columns = "trial, epoch, clean_acc, noisy_acc, test_acc"
-        return self.frame(f"SELECT {columns} FROM epochs WHERE {among('trial', trials)} ORDER BY trial, epoch")
-
     def first_reaching(self, level: float) -> Mapping[str, int]:
         """{trial: the first epoch whose training pass has noisy accuracy of at least `level`}."""
         sql = (

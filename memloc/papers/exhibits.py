@@ -139,11 +139,6 @@ class Shown:
         return bool(self.charts or self.tables)
 
     @property
-    def stands_in(self) -> bool:
-        """Is any of its settings not the paper's?"""
-        return bool(self.differences)
-
-    @property
     def setting(self) -> str:
         """`Not the paper's setting: Fashion-MNIST in place of CIFAR-10; width 0.25 (the paper's: 1).`; "" if not run."""
         said = f"Not the paper's setting: {'; '.join(self.differences)}." if self.differences else "The paper's setting."

@@ -18,7 +18,6 @@ class Finding:
     """What a section says of one setting. label: the words that tell the setting from the section's others."""
 
     section: Section
-    setting: Setting
     label: str
     sentence: str
 
@@ -46,7 +45,7 @@ def _of_section(judgements: Sequence[Judgement], section: Section) -> list[Findi
     said = {key: sentence for key in settings if (sentence := section.sentence(numbers[key]))}
     order = sorted(said, key=lambda key: _distance(settings[key]))
     labels = _numbered(differing([settings[key] for key in order]))
-    return [Finding(section, settings[key], label, said[key]) for key, label in zip(order, labels, strict=True)]
+    return [Finding(section, label, said[key]) for key, label in zip(order, labels, strict=True)]
 
 
 def _distance(setting: Setting) -> tuple[Any, ...]:

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 from memloc.analysis.settings import Setting
 from memloc.papers.deciding import Verdict
 from memloc.statistics import Interval, in_brackets
 from memloc.statistics.regions import Leans
 
-WORDS: dict[Verdict, str] = {
-    "holds": "holds",
-    "does_not_hold": "does not hold",
-    "inconclusive": "inconclusive",
-    "not_testable": "not testable",
-    "not_run": "not run",
-}
-
+WORDS: dict[Verdict, str] = {verdict: verdict.replace("_", " ") for verdict in get_args(Verdict)}
 
 # What a machine gets of a judgement.
 COLUMNS = (

@@ -7,7 +7,6 @@ from functools import partial
 from math import isfinite
 
 from memloc.analysis.observations import Observations
-from memloc.analysis.reader import Reader
 from memloc.analysis.resolvable import reading_resolvable
 from memloc.analysis.settings import Scope, Setting, named, nearness, scope_name
 from memloc.papers.claims import Case, Claim, Numbers
@@ -27,11 +26,7 @@ def judge(store: Store, paper: Paper, sweep: str | None = None) -> list[Judgemen
     Raises:
         UsageError: where the store has no such sweep.
     """
-
-    def judged(reader: Reader) -> list[Judgement]:
-        return judgements(Observations(reader), paper)
-
-    return reading_resolvable(store, judged, sweep)
+    return reading_resolvable(store, lambda reader: judgements(Observations(reader), paper), sweep)
 
 
 def judgements(observations: Observations, paper: Paper) -> list[Judgement]:

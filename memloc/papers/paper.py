@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from string import digits
-from typing import Protocol, TypeAlias, TypeVar
+from types import ModuleType
+from typing import TypeAlias, TypeVar
 
 from memloc.papers.claims import Claim
 from memloc.papers.exhibits import Exhibit
@@ -27,17 +28,10 @@ class Section:
     sentence: Callable[[Judged], str]
 
 
-class Part(Protocol):
-    """A module of a section."""
-
-    CLAIMS: Sequence[Claim]
-    EXHIBITS: Sequence[Exhibit]
-
-
-def section(name: str, where: str, sentence: Callable[[Judged], str], *parts: Part) -> Section:
-    """A section of several modules: their claims and exhibits in the order of the paper, then exhibits beyond it."""
-    claims = in_order([claim for part in parts for claim in part.CLAIMS])
-    exhibits = in_order([exhibit for part in parts for exhibit in part.EXHIBITS])
+def section(name: str, where: str, sentence: Callable[[Judged], str], *modules: ModuleType) -> Section:
+    """A section of modules, by their CLAIMS and EXHIBITS in the order of the paper; then come exhibits beyond it."""
+    claims = in_order([claim for module in modules for claim in module.CLAIMS])
+    exhibits = in_order([exhibit for module in modules for exhibit in module.EXHIBITS])
     return Section(name, where, claims, sorted(exhibits, key=lambda one: not one.of_paper), sentence)
 
 

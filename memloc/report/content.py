@@ -17,7 +17,7 @@ from memloc.counts import counted
 from memloc.errors import UsageError
 from memloc.invocation import at_store
 from memloc.papers.charts import Table
-from memloc.papers.exhibits import Evidence, Exhibit, Shown, show
+from memloc.papers.exhibits import Evidence, Shown, show
 from memloc.papers.findings import Finding, findings, first_of_each
 from memloc.papers.judgement import Judgement
 from memloc.papers.judging import judgements
@@ -56,14 +56,11 @@ class Report:
     def exhibits(self) -> list[Shown]:
         return [shown for _, several in self.sections for shown in several]
 
-    @property
-    def _of_paper(self) -> list[Shown]:
-        return [shown for shown in self.exhibits if shown.exhibit.of_paper]
-
     @cached_property
     def shared(self) -> list[str]:
         """The differences from the paper's settings that all exhibits with data have."""
-        run = [[_general(words) for words in shown.differences] for shown in self._of_paper if shown.run]
+        of_paper = (shown for shown in self.exhibits if shown.run and shown.exhibit.of_paper)
+        run = [[_general(words) for words in shown.differences] for shown in of_paper]
         return [words for words in (run[0] if run else ()) if all(words in others for others in run)]
 
     def own(self, shown: Shown) -> list[str]:
@@ -85,22 +82,15 @@ def gather(reader: Reader, paper: Paper, sweep: str | None, data_dir: Path | Non
     observations = Observations(reader)
     judged = judgements(observations, paper)
     evidence = Evidence(observations, judged, data_dir)
-    known: dict[str, Shown] = {}
-
-    def once(exhibit: Exhibit) -> Shown:
-        if exhibit.id not in known:
-            known[exhibit.id] = show(exhibit, evidence)
-        return known[exhibit.id]
-
     used = instruments_of(reader)
-    sections = [(section, [once(exhibit) for exhibit in section.exhibits]) for section in paper.sections]
+    sections = [(section, [show(exhibit, evidence) for exhibit in section.exhibits]) for section in paper.sections]
     return Report(
         paper,
         sweep,
         ran=ran(reader.seen.commits),
         findings=first_of_each(findings(judged, paper))[:MOST],
         judgements=judged,
-        pictures=[shown for shown in map(once, paper.pictures) if shown.run],
+        pictures=[shown for exhibit in paper.pictures if (shown := show(exhibit, evidence)).run],
         sections=sections,
         examples=[(one.title, one.sql) for one in used],
         own_stages=[_own(one, reader) for one in used if one.own],

@@ -26,15 +26,8 @@ ROWS = 20_000  # examples on a page
 LONGEST = 80  # characters of a file's name on a page
 EXTREMES = 25  # examples at each end of a score that come first
 
-LABELS = (
-    "trial",
-    "example",
-    "label",
-    "true_label",
-    "noisy",
-    "alternative",
-    "alternative_prob",
-)  # leaderboard's; the rest are scores
+# Columns of leaderboard; the rest are scores.
+LABELS = ("trial", "example", "label", "true_label", "noisy", "alternative", "alternative_prob")
 KINDS = ("without dropout", "with dropout", "on a part of the examples")  # of trainings whose scores are averaged
 # Training fields in which the trainings of a set may differ.
 APART = {"seed", "dropout", *HeldOut.model_fields, *(field for kind in get_args(Dropout) for field in kind.model_fields)}

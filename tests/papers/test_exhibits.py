@@ -83,7 +83,7 @@ EXHIBIT = Exhibit(
 
 def test_what_is_shown_of_a_store(evidence: tuple[Simulated, Evidence]) -> None:
     shown = show(EXHIBIT, evidence[1])
-    assert (shown.run, shown.stands_in, shown.trainings, shown.left_out) == (True, True, "2 trainings", 1)
+    assert (shown.run, bool(shown.differences), shown.trainings, shown.left_out) == (True, True, "2 trainings", 1)
     assert shown.setting == "Not the paper's setting: digits in place of CIFAR-10, MNIST; width 0.5 (the paper's: 1)."
     assert [c.title for c in (*shown.charts, *shown.tables)] == ["", ""]
     assert shown.sql == ["SELECT 0.1"]
@@ -117,4 +117,4 @@ def test_the_papers_own_setting_says_so(tmp_path: Path) -> None:
     made.gradients(made.training(), noisy=2.0)
     with closing(Reader(made.store, visible(made.store, made.store.snapshot(), None, False))) as reader:
         shown = show(EXHIBIT, Evidence(Observations(reader), []))
-    assert (shown.setting, shown.stands_in, shown.trainings) == ("The paper's setting.", False, "1 training")
+    assert (shown.setting, bool(shown.differences), shown.trainings) == ("The paper's setting.", False, "1 training")

@@ -55,7 +55,7 @@ def test_layers_against_width(made: Simulated) -> None:
     means = {w: {layer: fmean(left[w, seed][layer] for seed in SEEDS) for layer in LAYERS} for w in WIDTHS}
     shares = {w: fmean(float(v >= 0.9) for v in means[w].values()) for w in WIDTHS}
     kept, last = charts(rewinding)
-    assert (rewinding.setting, rewinding.stands_in) == ("Beyond the paper.", False)
+    assert (rewinding.setting, rewinding.differences) == ("Beyond the paper.", ())
     (panel,) = kept.panels
     assert values(kept, panel) == {"kept": pytest.approx(shares)}
     assert values(last, panel) == {"left": pytest.approx({w: min(means[w][k] for k in LAYERS[-2:]) for w in WIDTHS})}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from memloc.papers.judgement import Judgement as Judgement
 from memloc.papers.maini2023.gradients import cosines, noise_rates, norms
 from memloc.papers.paper import Judged, section
 

@@ -49,7 +49,7 @@ def curve_of(one: Observed) -> pd.DataFrame:
 def by_rate(curve: pd.DataFrame) -> dict[float, OverTrainings]:
     """{noise rate: the ratio over its trainings}; the rates with two trainings share their spread."""
     rates = {float(str(rate)): of_trainings(list(rows["ratio"])) for rate, rows in curve.groupby("noise")}
-    return dict(zip(rates, pooled(list(rates.values())), strict=True)) if rates else {}
+    return dict(zip(rates, pooled(list(rates.values())), strict=True))
 
 
 def by_noise(case: Case) -> Estimates:

@@ -52,7 +52,7 @@ def learning(subject: Subject, title: str) -> Curves:
     where = among("trial", subject.trials)
     sql = f"SELECT trial, epoch, clean_acc, noisy_acc, test_acc FROM epochs WHERE {where} ORDER BY trial, epoch"
     sets = {**by_label(subject), "test": ("test_acc", subject.examples("test"))}
-    lines = _lines(subject.observations.epochs(subject.trials), sets)
+    lines = _lines(subject.observations.frame(sql), sets)
     return Curves(title, {"": lines}, "epoch", "accuracy", sql, y_range=(0.0, 1.0))
 
 

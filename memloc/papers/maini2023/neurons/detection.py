@@ -5,7 +5,6 @@ The paper gives these AUCs in its text and has no figure of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
@@ -103,19 +102,13 @@ def auc_of_mean_counts(searches: Searches) -> OverTrainings | None:
 
 def _beside(rows: pd.DataFrame, pairs: pd.DataFrame, score: str) -> str:
     """Words after an AUC: mean paired differences to the claim's other scores, and mean precisions."""
-    words = []
-    for other in ("flips", "learning_time", "second_split"):
-        diffs = _differences(pairs[pairs["sample"] == rows["sample"].iloc[0]], score, other)
-        if diffs:
-            words.append(f"{np.mean(diffs):+.3f} from {other}")
+    same = pairs[pairs["sample"] == rows["sample"].iloc[0]].dropna(subset=["auc_diff"])
+    turned = same.rename(columns={"score": "other", "other": "score"}).assign(auc_diff=-same["auc_diff"])
+    both = pd.concat([same, turned])
+    means = both[both["score"] == score].groupby("other")["auc_diff"].mean()
+    words = [f"{means[other]:+.3f} from {other}" for other in ("flips", "learning_time", "second_split") if other in means]
     paired = f" (on the same examples {', '.join(words)})" if words else ""
     return f"{paired}, average precision {rows['ap'].mean():.3f}, precision at |S_n| {rows['precision'].mean():.3f}"
-
-
-def _differences(pairs: pd.DataFrame, score: str, other: str) -> Sequence[float]:
-    one = pairs[(pairs["score"] == score) & (pairs["other"] == other)]["auc_diff"].dropna()
-    reverse = pairs[(pairs["score"] == other) & (pairs["other"] == score)]["auc_diff"].dropna()
-    return [*one, *(-reverse)]
 
 
 SINGLY = {"flips.single": "flips", "learning_time": "learning_time", "second_split": "second_split"}  # part: score
