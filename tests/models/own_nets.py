@@ -332,6 +332,13 @@ def partly_frozen(channels: int, height: int, width: int, classes: int) -> nn.Mo
     return network
 
 
+def frozen_layer(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    """Nothing of its first group is trained."""
+    layers = (nn.Conv2d(channels, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, classes))
+    layers[0].requires_grad_(False)
+    return nn.Sequential(*layers)
+
+
 class Detached(nn.Module):
     """Its first layer gets no gradient, although it asks for one."""
 

@@ -35,7 +35,7 @@ PINNED = [
             ("flips", "acc2e32ba329776d", "592d7dfaf5a5df29"),
             ("evaluate", "2394bba98c2d7d97", "e91a9a2a69a52a41"),
             ("detection", "b88fa44db2192c8d", "ed0393370dc8a777"),
-            ("retrain", "74b1798fa127e15a", "26af9fa917fd8929"),
+            ("retrain", "0699f87c2ab4b933", "2001e6fc494e6945"),
         ],
     ),
     (

@@ -18,6 +18,7 @@ from memloc.models.inference import logits
 from memloc.seeds import stream
 from memloc.stages.retrain.compute import Variant, _perfect, retrain
 from memloc.stages.retrain.config import Retrain, RetrainConfig
+from tests.models import own_nets
 from tests.models.plain import GROUPS
 from tests.stages.conftest import Trained, run
 from tests.stages.naive import one_cycle, pixels, split_into_batches
@@ -221,3 +222,42 @@ def test_own_masks_have_no_test_accuracy(tied: Trained) -> None:
     config = config_of(tied, epochs=2, stop_after_perfect=1, mask_mode="own")
     for variant in retrain(config, tied.inputs(), ["conv1", "linear"]):
         assert [r["test_acc"] for r in variant.rows] == [None] * 3
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize(("name", "group"), [("partly_frozen", "0"), ("partly_frozen", "8"), ("frozen_layer", "0")])
+@pytest.mark.parametrize("freeze", ["others", "none"])
+def test_what_the_network_freezes_is_not_trained(name: str, group: str, freeze: str, optimizer: str) -> None:
+    """Against the user's own module, whose optimizer has the parameters that ask for a gradient."""
+    trained = run(model=f"python:{own_nets.__file__}:{name}", width=None, subset=60, batch_size=16, optimizer=optimizer)
+    c, data = trained.config, trained.data
+    first, last = trained.epochs[0].weights, trained.epochs[-1].weights
+    own = {"0": ("0.", "1."), "8": ("8.",)}[group]
+    module = getattr(own_nets, name)(1, 16, 16, 10).to(memory_format=torch.channels_last)
+    parameters = dict(module.named_parameters())
+    module.load_state_dict({k: first[k] if k.startswith(own) and k in parameters else t for k, t in last.items()})
+    trains = [p for k, p in parameters.items() if p.requires_grad and (freeze == "none" or k.startswith(own))]
+    settings = {"lr": 1.0, "weight_decay": c.weight_decay}
+    plain: torch.optim.Optimizer | None = None
+    if trains and optimizer == "sgd":
+        plain = torch.optim.SGD(trains, momentum=c.momentum, **settings)
+    elif trains:
+        plain = torch.optim.AdamW(trains, betas=(c.momentum, 0.999), **settings)
+    x, y = pixels(data.x).contiguous(memory_format=torch.channels_last), torch.tensor(data.y)
+    config = config_of(trained, freeze=freeze)
+    module.train()
+    for epoch in range(1, 4):
+        cut = order_of(trained, epoch, filtered=False)
+        for k, rows in enumerate(cut):
+            rate = one_cycle((epoch - 1) * len(cut) + k, 3 * len(cut), len(cut), 2, config.lr)
+            loss = F.cross_entropy(module(x[rows]), y[rows])
+            if plain is not None:
+                plain.param_groups[0]["lr"] = rate
+                plain.zero_grad()
+                loss.backward()
+                plain.step()
+    (variant,) = retrain(config, trained.inputs(), [next(g for g in trained.inputs().network(3).groups if g[0] == group)])
+    found = dict(variant.network.named_parameters())
+    for k, parameter in parameters.items():
+        torch.testing.assert_close(found[k].data, parameter.data, rtol=1e-3, atol=1e-5, msg=lambda m, k=k: f"{k}: {m}")
+        assert parameter.requires_grad or torch.equal(found[k], last[k])

@@ -9,7 +9,7 @@ With `freeze: none` (published code) everything trains, the group from θ^0 and 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 
@@ -54,7 +54,7 @@ def run_together(config: ResolvedRetrain, inputs: Inputs, parts: Sequence[Part])
 
 @dataclass
 class Variant:
-    """The final network with one group at θ^0 and trainable; its other parameters are the final network's own tensors.
+    """The final network with one group at θ^0 and trained; its other parameters are the final network's own tensors.
 
     It runs from its group on (`start`). The groups before are the same for all variants, statistics included, and run in the
     final network. With `freeze: none` all parameters are its own, and it runs from the first group on.
@@ -75,8 +75,10 @@ def retrain(config: ResolvedRetrain, inputs: Inputs, groups: Sequence[str]) -> l
 
     A group's numbers are the same bits whatever other groups run with it.
     """
-    final = inputs.network(inputs.train.epochs).requires_grad_(False)
-    variants = _variants(config, inputs, final, groups)
+    final = inputs.network(inputs.train.epochs)
+    trained = {name for name, parameter in final.named_parameters() if parameter.requires_grad}
+    final.requires_grad_(False)
+    variants = _variants(config, inputs, final, groups, trained)
     masks = inputs.masks(final, config.mask_mode)
     _evaluate(inputs, final, variants, masks)
     own = {"epochs": config.epochs, "lr": config.lr, "peak_epoch": config.peak_epoch}
@@ -116,19 +118,22 @@ def _repeat_last(variant: Variant, epochs: int) -> None:
         variant.rows.append(last)
 
 
-def _variants(config: ResolvedRetrain, inputs: Inputs, final: Network, groups: Sequence[str]) -> list[Variant]:
+def _variants(
+    config: ResolvedRetrain, inputs: Inputs, final: Network, groups: Sequence[str], trained: Collection[str]
+) -> list[Variant]:
+    """trained: the parameters that the training itself trains. A network of the user's may freeze others."""
     start = inputs.weights(0)
     variants = []
     for group in groups:
         own = final.parameters_of(group)
-        trained = own if config.freeze == "others" else [name for name, _ in final.named_parameters()]
-        shared = {id(p): p for name, p in final.named_parameters() if name not in trained}
+        trains = [name for name, _ in final.named_parameters() if name in own or config.freeze == "none"]
+        shared = {id(p): p for name, p in final.named_parameters() if name not in trains}
         network = deepcopy(final, shared)
-        parameters = [p for name, p in network.named_parameters() if name in trained]
         with torch.no_grad():
             for name, parameter in network.named_parameters():
                 if name in own:
                     parameter.copy_(start[name])
+        parameters = [p for name, p in network.named_parameters() if name in trains and name in trained]
         for parameter in parameters:
             parameter.requires_grad_(True)
         optimizer = optimizer_of(inputs.train, parameters, config.lr)

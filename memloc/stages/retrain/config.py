@@ -56,7 +56,7 @@ class Retrain(Stage[ResolvedRetrain]):
 
     name: ClassVar[str] = "retrain"
     footprint: ClassVar[Literal["less", "as much", "more"]] = "as much"
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     extent: ClassVar[tuple[str, ...]] = ("epochs", "peak_epoch")
     usual: ClassVar[Mapping[str, Any]] = {"retrain.lr": 0.1}
     renamed: ClassVar[Mapping[str, str]] = {"lr": "retrain.lr"}
