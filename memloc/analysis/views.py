@@ -21,6 +21,7 @@ def ordered_mean(numbers: str) -> str:
 # random subset as large as the noisy one (control) and the rest. norm: mean over the group's tensors of ‖g‖/√numel.
 # norm_sum: their sum. norm_concat: that of the concatenated gradient. cosine: that of the concatenated gradients.
 # cosine_mean: mean over the group's tensors.
+# Epochs without updates (after `stop_after_perfect`) have no row: the table has NULL for both sets.
 # ‖g_rest‖² = ‖g_c + g_n − g_control‖² = ‖g_c‖² + ‖g_n‖² + 2⟨g_c, g_n⟩ − ‖g_control‖² − 2⟨g_control, g_rest⟩.
 SETS = ("clean", "noisy", "control", "rest", "total")
 REST = "sq_clean + sq_noisy + 2 * dot - sq_control - 2 * dot_control"
@@ -29,7 +30,7 @@ WITH tensors AS (
     SELECT *,
            greatest(0, coalesce(sq_clean, 0) + coalesce(sq_noisy, 0) + 2 * coalesce(dot, 0)) AS sq_total,
            greatest(0, {REST}) AS sq_rest
-    FROM gradients
+    FROM gradients WHERE sq_clean IS NOT NULL OR sq_noisy IS NOT NULL
 )
 SELECT analysis, trial, epoch, layer,
        {", ".join(f"{ordered_mean(f'sqrt(sq_{s} / numel)')} AS norm_{s}" for s in SETS)},

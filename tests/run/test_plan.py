@@ -29,8 +29,8 @@ PINNED = [
     (
         "e74bfb6eda5e32ce",
         [
-            ("gradients", "9d57e778c559bf1d", "d37617980adc5030"),
-            ("gradients", "e71665ef92728829", "299a3798cd832473"),
+            ("gradients", "18c8be690690d501", "3874da70192d7dff"),
+            ("gradients", "99b53153e7be1f10", "e521fcf812009cc1"),
             ("rewind", "1ddbead0bd21cb7a", "8f77eb65c6f1838c"),
             ("flips", "acc2e32ba329776d", "592d7dfaf5a5df29"),
             ("evaluate", "2394bba98c2d7d97", "e91a9a2a69a52a41"),
@@ -41,8 +41,8 @@ PINNED = [
     (
         "cba0b85f8ab30820",
         [
-            ("gradients", "2d492dc4c20ddc1c", "c4e119fd56fbb012"),
-            ("gradients", "1fce97e36c344217", "628513211b09b92b"),
+            ("gradients", "8bbfbfa5c9e61ea8", "85688d6815c6ab2b"),
+            ("gradients", "2f3a0a3570676f2b", "81445b8ffb33dba5"),
             ("rewind", "d9998b70f80d044c", "39a038b98705a3d6"),
             ("flips", "ef00afa13549d0ff", "172288f0e3af7044"),
             ("evaluate", "e2334fbd304ecd5f", "14d308763577cf68"),

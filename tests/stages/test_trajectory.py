@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from memloc.analysis.reading import run_sql
 from memloc.config import FieldError, canonical
 from memloc.errors import ReplayError
 from memloc.models.architectures import resolved
@@ -23,6 +25,8 @@ from memloc.stages.training.batches import batches
 from memloc.stages.training.loop import Training
 from memloc.stages.training.optimizer import SGD
 from memloc.stages.training.steps import learning_rate
+from memloc.store import Store
+from tests.conftest import run_inline
 from tests.stages.conftest import DROPOUTS, TIED, Trained, run, run_once
 from tests.stages.naive import pixels
 
@@ -152,6 +156,33 @@ def test_the_same_bits_from_any_state(fields: dict[str, Any]) -> None:
     for states in (range(last), (1,)):
         assert [STAGE.run(config, trained.inputs(states), part) for part in parts] == whole
         assert list(STAGE.run_together(config, trained.inputs(states), parts)) == whole
+
+
+QUANTITIES = ("sq_clean", "sq_noisy", "dot", "sq_control", "dot_control")
+
+
+def test_an_epoch_without_updates_has_no_gradients() -> None:
+    """After `stop_after_perfect` there is nothing to add up. A norm of 0 would say that the sets ask for nothing."""
+    trained = run(**STOPPED)
+    there = [epoch.row is not None for epoch in trained.epochs[1:]]
+    assert set(there) == {True, False}
+    for states in ((), range(6)):
+        for rows, has_updates in zip(rows_of(trained, states=states), there, strict=True):
+            assert all((value is not None) == has_updates for name in QUANTITIES for value in rows[name])
+            assert rows["numel"] == [p.numel() for p in build(trained.config, (1, 16, 16), 10).parameters()]
+
+
+def test_means_over_epochs_are_over_those_with_updates(tmp_path: Path) -> None:
+    given = {**STOPPED, "dataset": "digits", "model": "resnet9"}
+    fields = ", ".join(f"{name}: {value}" for name, value in given.items())
+    store = Store(str(tmp_path / "store"))
+    run_inline(tmp_path, f"defaults: {{{fields}}}\nblocks: {{b: {{stages: {{gradients: {{}}}}}}}}\n", store)
+    trained = run_sql(store, "SELECT epoch FROM epochs ORDER BY epoch")["epoch"].to_pylist()
+    assert len(trained) < 6
+    seen = run_sql(store, "SELECT DISTINCT epoch FROM gradient_layers ORDER BY epoch")["epoch"].to_pylist()
+    assert seen == trained
+    stored = run_sql(store, "SELECT count(DISTINCT epoch) AS n FROM gradients")["n"].to_pylist()
+    assert stored == [6]
 
 
 def test_each_epoch_begins_at_the_nearest_state(monkeypatch: pytest.MonkeyPatch) -> None:

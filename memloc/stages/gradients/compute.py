@@ -21,7 +21,7 @@ from memloc.models.groups import Network
 from memloc.models.inference import MaskSource
 from memloc.seeds import stream
 from memloc.stages.base import Part, Tables
-from memloc.stages.gradients.config import CONTROLS, ResolvedGradients
+from memloc.stages.gradients.config import CONTROLS, QUANTITIES, ResolvedGradients
 from memloc.stages.gradients.parameters import trained
 from memloc.stages.gradients.sets import example_sets
 from memloc.stages.gradients.trajectory import trajectory
@@ -36,6 +36,7 @@ def run_together(config: ResolvedGradients, inputs: Inputs, parts: Sequence[Part
     g_c = (1/n) Σ_{S_c} ∇ℓ_i and g_n = (1/n) Σ_{S_n} ∇ℓ_i, at θ^t or along epoch t. Control: S_r, a keyed random subset with
     as many examples of each class as S_n; g_control = (1/n) Σ_{S_r} ∇ℓ_i, dot_control = ⟨g_control, g_c + g_n − g_control⟩.
     Along the trajectory there are five such subsets, and the columns hold the means of their squared norms and products.
+    They are NULL in epochs without updates.
     """
     if config.at == "checkpoint":
         for part in parts:
@@ -133,24 +134,38 @@ def _sharing(members: np.ndarray) -> list[list[int]]:
     return list(groups.values())
 
 
-def _columns(network: Network, epoch: int, sums: Sequence[Sequence[Tensor]], noisy: np.ndarray) -> dict[str, list[Any]]:
-    """sums: [set][trained parameter], of S_c, S_n and the controls."""
-    place = {name: i for i, name in enumerate(trained(network))}
-    names = [(group, name) for group in network.groups for name in network.parameters_of(group) if name in place]
-    clean, other, *controls = ([s[place[name]].flatten().to(torch.float64) for _, name in names] for s in sums)
-    rests = [[c + o - r for c, o, r in zip(clean, other, control, strict=True)] for control in controls]
-    has_noisy, has_clean = bool(noisy.any()), not bool(noisy.all())
+def _columns(
+    network: Network, epoch: int, sums: Sequence[Sequence[Tensor]] | None, noisy: np.ndarray
+) -> dict[str, list[Any]]:
+    """sums: [set][trained parameter], of S_c, S_n and the controls; None: there are none, so what they say is NULL."""
+    of = trained(network)
+    names = [(group, name) for group in network.groups for name in network.parameters_of(group) if name in of]
+    said: dict[str, list[float | None]] = {quantity: [None] * len(names) for quantity in QUANTITIES}
+    if sums is not None:
+        place = {name: i for i, name in enumerate(of)}
+        said = _quantities([[s[place[name]].flatten().to(torch.float64) for _, name in names] for s in sums], noisy)
     return {
         "epoch": [epoch] * len(names),
         "layer": [group for group, _ in names],
         "param": [name for _, name in names],
-        "numel": [g.numel() for g in clean],
-        "sq_clean": _dots([(clean, clean)], has_clean),
-        "sq_noisy": _dots([(other, other)], has_noisy),
-        "dot": _dots([(clean, other)], has_clean and has_noisy),
-        "sq_control": _dots([(control, control) for control in controls], has_noisy),
-        "dot_control": _dots(list(zip(controls, rests, strict=True)), has_noisy and has_clean),
+        "numel": [of[name].numel() for _, name in names],
+        **said,
     }
+
+
+def _quantities(sums: Sequence[Sequence[Tensor]], noisy: np.ndarray) -> dict[str, list[float | None]]:
+    """sums: [set][parameter], flat and float64, of S_c, S_n and the controls."""
+    clean, other, *controls = sums
+    rests = [[c + o - r for c, o, r in zip(clean, other, control, strict=True)] for control in controls]
+    has_noisy, has_clean = bool(noisy.any()), not bool(noisy.all())
+    found = (
+        _dots([(clean, clean)], has_clean),
+        _dots([(other, other)], has_noisy),
+        _dots([(clean, other)], has_clean and has_noisy),
+        _dots([(control, control) for control in controls], has_noisy),
+        _dots(list(zip(controls, rests, strict=True)), has_noisy and has_clean),
+    )
+    return dict(zip(QUANTITIES, found, strict=True))
 
 
 def _dots(pairs: Sequence[tuple[Sequence[Tensor], Sequence[Tensor]]], defined: bool) -> list[float | None]:

@@ -12,6 +12,7 @@ from memloc.stages.base import Part, Size, Stage
 from memloc.stages.columns import FLOAT, INT, SMALL, TEXT, of_analysis
 from memloc.stages.fields import MaskedConfig, check_epochs, resolve_sets
 
+QUANTITIES = ("sq_clean", "sq_noisy", "dot", "sq_control", "dot_control")
 CONTROLS = 5  # random sets along the trajectory, whose squared norms and products are averaged
 
 
@@ -46,7 +47,7 @@ class Gradients(Stage[ResolvedGradients]):
 
     name: ClassVar[str] = "gradients"
     footprint: ClassVar[Literal["less", "as much", "more"]] = "more"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     extent: ClassVar[tuple[str, ...]] = ("epochs", "at")
     usual: ClassVar[Mapping[str, Any]] = {"bn": "batch"}
     tables: ClassVar[Mapping[str, pa.Schema]] = {
@@ -55,7 +56,7 @@ class Gradients(Stage[ResolvedGradients]):
             ("layer", TEXT),
             ("param", TEXT),
             ("numel", INT),
-            *((name, FLOAT) for name in ("sq_clean", "sq_noisy", "dot", "sq_control", "dot_control")),
+            *((name, FLOAT) for name in QUANTITIES),
         )
     }
     config = GradientsConfig

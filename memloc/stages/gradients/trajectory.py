@@ -25,7 +25,7 @@ from memloc.stages.training.transfer import to_device
 
 def trajectory(
     inputs: Inputs, epochs: Sequence[int], members: np.ndarray, by_batch: bool = False
-) -> Iterator[tuple[int, Network, list[list[Tensor]]]]:
+) -> Iterator[tuple[int, Network, list[list[Tensor]] | None]]:
     """(epoch, network, Σ over its updates of the gradient of each set) for each of the epochs.
 
     An update on batch b with weights θ gives a set the gradient (|b|/n)·(1/|b|) Σ_{i in set and b} ∇ℓ_i(θ), in the mode
@@ -41,7 +41,8 @@ def trajectory(
         by_batch: (1/|b|) Σ instead, without the |b|/n.
 
     Returns:
-        The network, to name the parameters by; the sums [set][parameter], in the order of `trained(network)`, float32.
+        The network, to name the parameters by; the sums [set][parameter], in the order of `trained(network)`, float32. None:
+        the epoch has no updates, because `stop_after_perfect` has ended the training before it.
 
     Raises:
         ReplayError: an epoch does not end at its checkpoint.
@@ -59,7 +60,7 @@ def trajectory(
             steps.begin([list(trained(named).values()) for _ in members], observing=epoch == t)
             _check(inputs, next(course))
         reached = t
-        yield t, named, steps.sums
+        yield t, named, steps.sums if steps.count else None
 
 
 def _nearest(inputs: Inputs, first: int, t: int) -> Epoch | None:
@@ -82,11 +83,11 @@ def _course(inputs: Inputs, steps: Steps, after: Epoch | None) -> Iterator[Epoch
 
 
 class Steps:
-    """Adds up the gradients of the sets, step by step; sums: [set][parameter]."""
+    """Adds up the gradients of the sets, step by step; sums: [set][parameter]. count: the steps in them."""
 
     def __init__(self, inputs: Inputs, members: np.ndarray, by_batch: bool) -> None:
         self.sums: list[list[Tensor]] = []
-        self.observing = False
+        self.observing, self.count = False, 0
         self.y = to_device(torch.from_numpy(inputs.data.y), inputs.device)
         self.by_batch = by_batch
         # A set without members has no gradient to compute.
@@ -97,13 +98,14 @@ class Steps:
 
     def begin(self, shapes: Sequence[Sequence[Tensor]], observing: bool) -> None:
         """Begins an epoch. shapes: [set][parameter]. observing: whether its gradients are split."""
-        self.observing = observing
+        self.observing, self.count = observing, 0
         self.sums = [[_zeros(p.shape, self.y.device) for p in of_set] for of_set in shapes] if observing else []
 
     def add(self, network: Network, rows: Tensor, z: Tensor) -> None:
         """Adds one step's gradients. rows: int64 [b], the batch. z: its logits b×K, with their graph, before the update."""
         if not self.observing:
             return
+        self.count += 1
         # Float64 at the logits: p_y − 1 of a memorized example vanishes in float32.
         losses = F.cross_entropy(z.to(torch.float64), self.y[rows], reduction="none")
         if self.by_batch:
