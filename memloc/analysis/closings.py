@@ -65,7 +65,9 @@ class Closings:
         searches = np.bincount(cells, minlength=shape[0] * shape[1]).astype(np.float64)
         searches[searches == 0] = np.nan
         firsts = np.bincount(cells * shape[2] + rows["first"], minlength=int(np.prod(shape)))
-        tables = [t.reshape(-1, shape[2]) / searches[:, None] for t in (_shares(cells, counts, len(searches)), firsts)]
+        tables = [
+            t.reshape(len(searches), shape[2]) / searches[:, None] for t in (_shares(cells, counts, len(searches)), firsts)
+        ]
         there = ~np.isnan(searches).reshape(shape[:2])
         kept = there[:, noisy].any(axis=1) & there[:, ~noisy].any(axis=1)
         has = there[kept].any(axis=0)

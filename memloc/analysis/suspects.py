@@ -22,7 +22,7 @@ from memloc.statistics.trainings import OverTrainings
 # support: what speaks for the label, such as its probability less that of the likeliest other class. Of the scores that were
 # compared, this one finds most wrong labels, and planted ones look most like them in it (docs/detect.md).
 IN = """SELECT trial AS judge, example, label, noisy, mean_prob - alternative_prob AS support, alternative, alternative_prob
-    FROM examples WHERE {trials} ORDER BY trial, example"""
+    FROM examples WHERE {trials} AND isfinite(mean_prob) ORDER BY trial, example"""
 FLIPS = """SELECT 'flips ' || f.trial AS judge, f.example, e.label, e.noisy, f.neurons AS support, e.alternative,
            0.0 AS alternative_prob
     FROM (SELECT trial, example, avg(neurons) AS neurons FROM flip_counts WHERE {trials} GROUP BY ALL) AS f
@@ -33,7 +33,7 @@ OUT = """SELECT t.noise || ' ' || coalesce(t.noise_seed, -1) AS judge, h.example
            arg_max(h.alternative, h.alternative_prob ORDER BY h.trial) AS alternative,
            max(h.alternative_prob) AS alternative_prob
     FROM held_out AS h JOIN (SELECT trial, noise, noise_seed FROM trials WHERE {trials}) AS t USING (trial)
-    WHERE NOT h.held_in GROUP BY judge, h.example ORDER BY judge, h.example"""
+    WHERE NOT h.held_in AND isfinite(h.prob) GROUP BY judge, h.example ORDER BY judge, h.example"""
 
 
 @dataclass(frozen=True)

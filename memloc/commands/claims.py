@@ -32,6 +32,7 @@ def claims(
     paper: str = options.PAPER,
 ) -> None:
     """Judge the paper's claims on what was run: its number, ours with a 95 % interval, and whether the claim holds."""
+    from memloc.analysis.diverged import diverged_in_words
     from memloc.analysis.observations import Observations
     from memloc.analysis.resolvable import reading_resolvable
     from memloc.analysis.stopped import stopped_in_words
@@ -40,15 +41,20 @@ def claims(
     from memloc.store.opening import existing
 
     judged = registry.paper(paper)
-    judgements, stopped = reading_resolvable(
+    judgements, *ended = reading_resolvable(
         existing(store),
-        lambda reader: (of_paper(Observations(reader), judged), stopped_in_words(reader.seen.commits)),
+        lambda reader: (
+            of_paper(Observations(reader), judged),
+            stopped_in_words(reader.seen.commits),
+            diverged_in_words(reader),
+        ),
         sweep,
     )
     if as_json:
         print(json.dumps([as_row(j) for j in judgements], indent=1, allow_nan=False))
     else:
-        print(terminal.plain("\n".join([render(judgements, judged, store), *(["", *wrapped(stopped)] if stopped else [])])))
+        last = [line for sentence in ended if sentence for line in ("", *wrapped(sentence))]
+        print(terminal.plain("\n".join([render(judgements, judged, store), *last])))
 
 
 def as_row(judgement: Judgement) -> dict[str, object]:

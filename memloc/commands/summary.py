@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+from memloc.analysis.diverged import diverged_in_words
 from memloc.analysis.instruments import Used, instruments, instruments_of
 from memloc.analysis.reader import Reader
 from memloc.analysis.reading import reading
@@ -26,18 +27,21 @@ def summary(store: Store, sweep: str) -> str:
     The numbers are those of `memloc claims`. Of what no section speaks of, such as the accuracy of plain networks or the
     stage of a plugin, its instrument speaks.
     """
-    told, used, stopped = reading(store, _read, sweep)
+    told, used, ended = reading(store, _read, sweep)
+    last = [line for sentence in ended for line in wrapped(sentence)]
     if not used:
-        return "\n".join(wrapped(stopped)) + "\n" if stopped else ""
+        return "\n".join([*last, ""]) if last else ""
     lines = wrapped(f"{sweep}: means over seeds. The brackets hold 95 % intervals.")
     for title, sentences in told.items():
         lines += _in_sentences(title, sentences)
     lines += _nothing_yet(sweep, used)
-    return "\n".join([*lines, *(wrapped(stopped) if stopped else ())]) + "\n"
+    return "\n".join([*lines, *last]) + "\n"
 
 
-def _read(reader: Reader) -> tuple[dict[str, list[tuple[str, str]]], list[Used], str]:
-    """({title: [(setting, sentences)]}, the instruments, what is said of stopped trainings), from one snapshot."""
+def _read(reader: Reader) -> tuple[dict[str, list[tuple[str, str]]], list[Used], list[str]]:
+    """({title: [(setting, sentences)]}, the instruments, what is said of stopped and of diverged trainings), from one
+    snapshot.
+    """
     from memloc.analysis.observations import Observations
     from memloc.papers.findings import findings
     from memloc.papers.judging import judgements
@@ -50,7 +54,7 @@ def _read(reader: Reader) -> tuple[dict[str, list[tuple[str, str]]], list[Used],
         for finding in findings(judgements(observations, each), each):
             title = f"{finding.section.name} ({finding.section.where})"
             told.setdefault(title, []).append((finding.label, finding.sentence))
-    return told, used, stopped_in_words(reader.seen.commits)
+    return told, used, [said for said in (stopped_in_words(reader.seen.commits), diverged_in_words(reader)) if said]
 
 
 def _in_sentences(title: str, sentences: Sequence[tuple[str, str]]) -> list[str]:

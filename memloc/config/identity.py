@@ -35,7 +35,8 @@ def canonical(value: Any) -> Any:
     if isinstance(value, float):
         if not math.isfinite(value):
             raise TypeError(f"{value!r} has no canonical form")
-        return int(value) if value.is_integer() else value
+        # Beyond 64 bits it stays as it is: no reader of JSON here takes such a whole number.
+        return int(value) if value.is_integer() and abs(value) < 2**63 else value
     if isinstance(value, int | str):
         return value
     raise TypeError(f"{value!r} of type {type(value).__name__} has no canonical form")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from memloc.analysis.diverged import diverged_in_words
 from memloc.analysis.instruments import Used, instruments_of
 from memloc.analysis.observations import Observations
 from memloc.analysis.reader import Reader
@@ -87,7 +88,7 @@ def gather(reader: Reader, paper: Paper, sweep: str | None, data_dir: Path | Non
     return Report(
         paper,
         sweep,
-        ran=ran(reader.seen.commits),
+        ran=[*ran(reader.seen.commits), *([diverged] if (diverged := diverged_in_words(reader)) else [])],
         findings=first_of_each(findings(judged, paper))[:MOST],
         judgements=judged,
         pictures=[shown for exhibit in paper.pictures if (shown := show(exhibit, evidence)).run],

@@ -24,6 +24,7 @@ from memloc.analysis.suspects import Check, Suspects, judgements, suspects
 from memloc.config import TrainConfig
 from memloc.data import CHANNELS, Raw, check_identity, load
 from memloc.data.source import with_truth
+from memloc.errors import UsageError
 from memloc.report import sprite
 from memloc.report.offline import for_script, rendered
 from memloc.statistics import auc
@@ -144,14 +145,18 @@ def find(store: Store, sweep: str, trials: Mapping[str, TrainConfig], identity: 
     """What the trainings of a sweep of `memloc detect` say of their data set. identity: of the data that they saw.
 
     Raises:
-        UsageError: the data set has changed since, so its images and names would be those of other examples.
+        UsageError: the data set has changed since, so its images and names would be those of other examples; or no training
+            that could rank them has a finite loss.
     """
     config = next(iter(trials.values()))
     raw = load(with_truth(config.source), data_dir)
     check_identity(raw if with_truth(config.source) == config.source else raw.without_truth(), config.source, identity)
 
     def read(reader: Reader) -> Suspects:
-        return suspects(judgements(reader, list(trials)), raw.classes)
+        judged = judgements(reader, list(trials))
+        if all(one.planted.any() or one.neurons for one in judged):
+            raise UsageError("every training on the labels as given has diverged, so there is no ranking; try a smaller lr")
+        return suspects(judged, raw.classes)
 
     return Found(reading(store, read, sweep), raw, name_of(config.dataset), config.model, len(trials))
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import pytest
 
-from memloc.config import Config, Neutral, StageConfig, TrainConfig, canonical, fingerprint
+from memloc.config import Config, Neutral, StageConfig, TrainConfig, canonical, canonical_json, fingerprint
 from memloc.config.types import Variant
 from memloc.models.architectures import ARCHITECTURES, resolved
 from memloc.stages import STAGES
@@ -155,3 +155,9 @@ class LaterAnalysis(StageConfig):
 def test_of_an_analysis_too() -> None:
     assert canonical(LaterAnalysis()) == {"depth": 3}
     assert canonical(LaterAnalysis(later=True)) == {"depth": 3, "later": True}
+
+
+def test_a_whole_number_beyond_64_bits_stays_a_float() -> None:
+    """As a whole number it would make every record and commit with it unreadable, `lr: 1.0e+30` for example."""
+    assert canonical_json({"lr": 1e30, "large": 2.0**62}) == '{"large":4611686018427387904,"lr":1e+30}'
+    assert canonical_json(resolved(**BASE, lr=1e30)).count('"lr":1e+30') == 1

@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 
 
 def of_training(column: str, sign: int = 1) -> Callable[[Mapping[str, Columns]], Floats]:
-    """A column of table `examples`. sign: -1 where a low value is suspicious."""
-    return lambda tables: sign * np.asarray(tables["examples"][column], dtype=np.float64)
+    """A column of table `examples`; NaN where it is not finite. sign: -1 where a low value is suspicious."""
+
+    def values(tables: Mapping[str, Columns]) -> Floats:
+        found = sign * np.asarray(tables["examples"][column], dtype=np.float64)
+        return np.where(np.isfinite(found), found, np.nan)  # logits of a training that diverges may be infinite first
+
+    return values
 
 
 def flips(tables: Mapping[str, Columns]) -> Floats:

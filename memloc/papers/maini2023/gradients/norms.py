@@ -76,6 +76,8 @@ def ratios(means: pd.DataFrame, above: str = "norm_noisy", below: str = "norm_cl
 
 def overall(table: pd.DataFrame) -> pd.Series:
     """Per training, the geometric mean over groups, so that r and 1/r weigh the same."""
+    if table.empty:  # every training has diverged
+        return pd.Series(index=table.index, dtype=np.float64)
     logs = LOG.forward(table.to_numpy(dtype=np.float64))
     return pd.Series(np.exp(logs.mean(axis=1)), table.index)
 
