@@ -126,3 +126,34 @@ def test_only_run_ray_imports_ray(tmp_path: Path) -> None:
     assert "torchvision" in loaded["svhn"]  # its checksums and addresses
     stages = {commit.stage for commit in Store(str(tmp_path / "store")).snapshot().commits.values()}
     assert stages == {"train", "gradients", "rewind", "retrain", "evaluate", "flips"}
+
+
+def test_a_driver_on_ray_does_not_import_torch(tmp_path: Path) -> None:
+    """It plans, looks at this machine and prices networks that no store knows, and another process has torch meanwhile."""
+    (tmp_path / "tiny.yaml").write_text(SWEEP, encoding="utf-8")
+    launch = ["memloc", "sweep", str(tmp_path / "tiny.yaml"), "--dry-run", "--json", "--store", str(tmp_path / "none")]
+    price = """
+from pathlib import Path
+from memloc import sweep
+from memloc.run.estimate import price_on
+from memloc.run.executor import Capacity
+from memloc.run.pending import pending
+from memloc.run.planner import build_plan
+from memloc.run.schedule import Slots
+from memloc.stages import REGISTRY
+from memloc.store import Store
+here = Path(FOLDER)
+loaded, store = sweep.load(here / "tiny.yaml", REGISTRY), Store(str(here / "store"))
+works = pending(build_plan(loaded, loaded.entries, here), store, store.snapshot(), "all")
+plan = price_on(works, store.snapshot(), here, Capacity("cpu", Slots(1), None, True, None))
+assert plan.trials[0].train > 0 and "timed on this machine" in plan.basis
+"""
+    loaded = modules(
+        {
+            "driver": "import memloc.run.ray",
+            "dry run": f"import sys; from memloc.commands import main; sys.argv = {launch!r}; main()",
+            "prices": price.replace("FOLDER", repr(str(tmp_path))),
+            "cifar10": "from memloc.data import describe; describe('cifar10')",
+        }
+    )
+    assert loaded["cifar10"] & {"torch", "torchvision", "ray"} == {"ray"}

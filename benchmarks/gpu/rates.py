@@ -16,7 +16,7 @@ from memloc.models.build import build
 from memloc.models.inference import logits
 from memloc.models.memory_format import channels_last
 from memloc.run.by_shape.computations import of_epoch
-from memloc.run.by_shape.short_runs import Subject
+from memloc.run.by_shape.subject import Subject
 from memloc.run.worker import set_up_numerics
 from memloc.stages import base
 from memloc.stages.gradients.compute import set_gradients

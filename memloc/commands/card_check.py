@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from memloc.commands.device import chosen_device
+from memloc.commands.device import device_here
 from memloc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -26,11 +26,9 @@ def check_memory(works: Sequence[Work], options: Options) -> None:
     Raises:
         UsageError: something does not fit.
     """
-    from memloc.run.memory import smallest_card
-    from memloc.run.worker import default_device
+    from memloc.run.machine import smallest_card
 
-    device = chosen_device(options) or default_device()
-    if options.resources.address != "local" or device.type != "cuda":
+    if options.resources.address != "local" or device_here(options) != "cuda":
         return
     card = smallest_card(1 if options.executor.value == "inline" else options.resources.gpus)
     if card is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from memloc.commands.device import chosen_device
+from memloc.commands.device import device_here
 from memloc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,18 +23,20 @@ def check_determinism(trials: Iterable[TrialPlan], options: Options) -> None:
     """
     from memloc.data import describe
     from memloc.models.traced.fields import TracedConfig
-    from memloc.run.trial_step import TriedNetwork, problems
-    from memloc.run.worker import default_device
 
-    device = chosen_device(options) or default_device()
-    if options.resources.address != "local" or device.type != "cuda":
+    if options.resources.address != "local" or device_here(options) != "cuda":
         return
+    traced = [trial for trial in trials if isinstance(trial.config.architecture, TracedConfig)]
+    if not traced:
+        return
+    import torch
+
+    from memloc.run.trial_step import TriedNetwork, problems
+
     networks: dict[object, TriedNetwork] = {}
-    for trial in trials:
+    for trial in traced:
         config = trial.config
-        if not isinstance(config.architecture, TracedConfig):
-            continue
         shape, key = describe(config.source, options.data_dir).shape, (config.architecture, config.dropout)
         networks.setdefault((*key, shape, trial.size.classes), TriedNetwork(trial.id, config, shape, trial.size.classes))
-    if refused := problems(list(networks.values()), device):
+    if refused := problems(list(networks.values()), torch.device("cuda")):
         raise UsageError(*refused)

@@ -11,17 +11,15 @@ from memloc.counts import counted
 from memloc.errors import UsageError
 
 if TYPE_CHECKING:
-    import torch
-
     from memloc.commands.launch import Options
     from memloc.run.pending import Work
 
 
-def chosen_device(options: Options) -> torch.device | None:
-    """The CPU for --device cpu and --gpus 0, even if there is a GPU; None: the device is not chosen by an option."""
-    import torch
+def device_here(options: Options) -> str:
+    """The type of the device of a launch on this machine: `cpu` for --device cpu and --gpus 0, even if there is a GPU."""
+    from memloc.run.machine import machine
 
-    return torch.device("cpu") if options.resources.gpus == 0 else None
+    return "cpu" if options.resources.gpus == 0 else machine().device
 
 
 def expected_numerics(options: Options, dry_run: bool) -> str | None:
@@ -30,14 +28,13 @@ def expected_numerics(options: Options, dry_run: bool) -> str | None:
     The nodes of a cluster may have any device. The driver of Ray asks no GPU for its name, because that would make a context
     which holds memory until the sweep ends.
     """
-    from memloc.run.provenance import numerics
-    from memloc.run.worker import default_device
+    from memloc.run.machine import numerics_here
 
     if options.resources.address != "local":
         return None
-    device = chosen_device(options) or default_device()
-    asks = dry_run or options.executor.value == "inline" or device.type == "cpu"
-    return numerics(device) if asks else None
+    device = device_here(options)
+    asks = dry_run or options.executor.value == "inline" or device == "cpu"
+    return numerics_here(device) if asks else None
 
 
 def check_device(options: Options) -> None:
@@ -47,22 +44,30 @@ def check_device(options: Options) -> None:
         UsageError: the options ask for GPUs that are not there, so that trainings would have no device; or there is an
             accelerator on which memloc does not train, and nobody has chosen the CPU.
     """
-    import torch
+    from memloc.run.machine import machine
 
-    from memloc.run.worker import unused_accelerator
-
-    asked, seen = options.resources.gpus, torch.cuda.device_count()
+    here = machine()
+    asked, seen = options.resources.gpus, here.gpus
     if options.resources.device == "cuda" and options.resources.address == "local" and not seen:
         raise UsageError("--device cuda: torch sees no GPU on this machine; valid: cpu")
     if options.graphs and options.resources.address == "local" and not seen:
         raise UsageError("--cuda-graphs: torch sees no GPU on this machine; leave it out")
-    if options.resources.address == "local" and asked != 0 and not seen and (unused := unused_accelerator()):
+    if options.resources.address == "local" and asked != 0 and not seen and here.unused:
         raise UsageError(
-            f"this machine computes on {unused}, on which memloc does not train; --device cpu trains on its CPU"
+            f"this machine computes on {here.unused}, on which memloc does not train; --device cpu trains on its CPU"
         )
     if asked and asked > seen:
         valid = f"0 to {seen}" if seen else "0; --cpus N says how many CPUs to use"
         raise UsageError(f"--gpus {asked}: torch sees {seen} on this machine; valid: {valid} (--dry-run takes more)")
+
+
+def check_compiler(works: Sequence[Work], options: Options) -> None:
+    """Raises UsageError if a training is to be compiled on this CPU and cannot be. Elsewhere its trainer says so."""
+    if options.resources.address == "local" and any(w.trial.config.compile and w.train != "done" for w in works):
+        from memloc.stages.training.forward import require_compiler
+
+        if device_here(options) == "cpu":
+            require_compiler()
 
 
 def check_graphs(asked: bool, device: str | None, gpus: int | None) -> None:

@@ -12,12 +12,12 @@ from memloc.commands.text_table import text_table
 from memloc.counts import counted
 from memloc.run.capacity import usable_cpus
 from memloc.run.cards import CARDS, DEFAULT, Card
-from memloc.run.estimate import TimeEstimate, card_here, card_of, cost_model, estimate, price_alike
+from memloc.run.estimate import TimeEstimate, card_of, cost_model, estimate, price_alike
+from memloc.run.machine import machine
 from memloc.run.pending import Work
 from memloc.run.placement import ONE_BY_ONE, Resources, check_capacity
+from memloc.run.rates import card_here, timed
 from memloc.run.schedule import CriticalPath, Slots
-from memloc.run.training_step import timed
-from memloc.run.worker import default_device
 from memloc.store import Snapshot
 
 if TYPE_CHECKING:
@@ -82,32 +82,25 @@ def forecasts(works: Sequence[Work], snapshot: Snapshot, options: Options) -> li
 
 def check_capacity_here(works: Sequence[Work], options: Options) -> None:
     """Raises UsageError, as the run would, if a process of these works needs more than this machine has."""
-    import torch
-
     if options.resources.address != "local" or options.executor.value == "inline":
         return
-    gpus = torch.cuda.device_count() if options.resources.gpus is None else options.resources.gpus
+    gpus = machine().gpus if options.resources.gpus is None else options.resources.gpus
     node = {"CPU": float(options.resources.cpus or usable_cpus()), "GPU": float(gpus)}
     check_capacity([work for work in works if work.anything], [node], options.resources)
 
 
 def _here(works: Sequence[Work], snapshot: Snapshot, options: Options) -> list[Forecast]:
     """The one of this machine: on its GPUs if it has any, else on its CPUs."""
-    import torch
-
-    if default_device().type != "cuda" or options.resources.gpus == 0:
+    if machine().device != "cuda" or options.resources.gpus == 0:
         return [_on_cpus(works, snapshot, options)]
     one_by_one = options.executor.value == "inline"
-    count = 1 if one_by_one else options.resources.gpus or torch.cuda.device_count()
+    count = 1 if one_by_one else options.resources.gpus or machine().gpus
     shares = ONE_BY_ONE if one_by_one else options.resources
     return _on_gpus(works, snapshot, options, shares, [count], here=True)
 
 
 def _on_cpus(works: Sequence[Work], snapshot: Snapshot, options: Options) -> Forecast:
-    import torch
-
-    cpu = torch.device("cpu")
-    model = cost_model(works, snapshot, options.data_dir, None, lambda trial, shape: timed(trial, shape, cpu))
+    model = cost_model(works, snapshot, options.data_dir, None, lambda trial, shape: timed(trial, shape, "cpu"))
     threads = max((w.trial.config.threads for w in works), default=1)
     if options.executor.value == "inline":
         return Forecast(1, "workers", estimate(price_alike(works, model, Slots(1), ONE_BY_ONE)))
@@ -125,9 +118,7 @@ def _on_gpus(
     here: bool = False,
 ) -> list[Forecast]:
     """The forecast for each count of GPUs. The works are priced once."""
-    import torch
-
-    unknown = (lambda trial, shape: timed(trial, shape, torch.device("cuda"))) if here and options.card is None else None
+    unknown = (lambda trial, shape: timed(trial, shape, "cuda")) if here and options.card is None else None
     card = options.card or (card_here() if here else card_of(snapshot) or CARDS[DEFAULT])
     model = cost_model(works, snapshot, options.data_dir, resources, unknown, card)
     plan = price_alike(works, model, Slots(1), resources)

@@ -9,11 +9,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from memloc.aside import aside_until_here
 from memloc.commands import logs
 from memloc.commands.card_check import check_memory, decide
 from memloc.commands.closing import Launched, close, interrupted
 from memloc.commands.determinism import check_determinism
-from memloc.commands.device import check_device, chosen_device, expected_numerics, use_graphs
+from memloc.commands.device import check_compiler, check_device, device_here, expected_numerics, use_graphs
 from memloc.commands.orders import Orders
 from memloc.commands.store_compact import after_sweep
 from memloc.interruption import on_orders
@@ -91,6 +92,7 @@ class Options:
         return self.checkpoints.value if self.checkpoints else None
 
 
+@aside_until_here()
 def launch(
     selection: TrialSelection,
     options: Options,
@@ -106,6 +108,8 @@ def launch(
     from memloc.store import Store
     from memloc.store.opening import store_uri
 
+    if options.executor is ExecutorName.inline:
+        import torch  # noqa: F401  (this process computes, so it also answers what is asked aside)
     store = Store(store_uri(options.store))
     try:
         plan, everything = _noted(plans(selection, False, store, options))
@@ -114,6 +118,7 @@ def launch(
         raise interrupted() from None
 
 
+@aside_until_here()
 def preview(selection: TrialSelection, options: Options) -> None:
     """Prints what a launch would do, and does nothing."""
     from memloc.commands.dry_run import dry_run
@@ -186,7 +191,7 @@ def _works(plan: Plan, store: Store, options: Options) -> list[Work]:
     works = pending(plan, store, store.snapshot(), options.retention, numerics=bits)
     require((w.trial.config.source for w in works if w.computes), options.data_dir)
     check_labels((w.trial for w in works if w.parts), options.data_dir)
-    _check_compiler(works, options)
+    check_compiler(works, options)
     check_determinism((w.trial for w in works if w.anything), options)
     return works
 
@@ -199,16 +204,6 @@ def _record(everything: Plan, works: list[Work], store: Store, recorded: Callabl
     recorded()
     records.clear_failures(store.files, {i for w in works for i in w.tried})
     return record
-
-
-def _check_compiler(works: list[Work], options: Options) -> None:
-    """Raises UsageError if a training is to be compiled on this CPU and cannot be. Elsewhere its trainer says so."""
-    if options.resources.address == "local" and any(w.trial.config.compile and w.train != "done" for w in works):
-        from memloc.run.worker import default_device
-        from memloc.stages.training.forward import require_compiler
-
-        if (chosen_device(options) or default_device()).type == "cpu":
-            require_compiler()
 
 
 def _run(works: list[Work], run: str, launched: Launched, budget: CheckpointBudget, options: Options) -> Outcome:
@@ -250,6 +245,7 @@ def _run(works: list[Work], run: str, launched: Launched, budget: CheckpointBudg
         return outcome
 
 
+@aside_until_here()
 def _priced(works: Sequence[Work], capacity: Capacity, store: Store, options: Options, progress: Progress) -> PricedPlan:
     """The prices of the works on an executor, once it is clear that they fit into the cards of its cluster."""
     from memloc.run.estimate import price_on
@@ -287,9 +283,11 @@ def _executor(uri: str, options: Options, orders: Orders, logs: Logs) -> Executo
 
     store = Store(uri, Patience(options.patience, given_up=orders.is_at_once))
     if options.executor is ExecutorName.inline:
+        import torch
+
         from memloc.run.inline import Inline
 
-        return Inline(store, options.data_dir, chosen_device(options), orders.heartbeats.holder)
+        return Inline(store, options.data_dir, torch.device(device_here(options)), orders.heartbeats.holder)
     from memloc.run import cluster
 
     cluster.set_mode(options.resources.address)

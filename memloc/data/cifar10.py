@@ -13,6 +13,7 @@ import numpy as np
 # What numpy's own pickles name; not public, and at this place since numpy 2.
 from numpy._core.multiarray import _reconstruct
 
+from memloc.aside import aside
 from memloc.data.arrays import I64, U8
 from memloc.data.named import Arrays, Content, Download, File, NamedDataset
 from memloc.errors import UsageError, error_line
@@ -68,6 +69,10 @@ BATCHES = (*(f"data_batch_{k}" for k in range(1, 6)), "test_batch")
 
 def md5s() -> dict[str, str]:
     """{path: MD5}, as torchvision pins them."""
+    return aside(_md5s)
+
+
+def _md5s() -> dict[str, str]:
     from torchvision import datasets
 
     pinned = datasets.CIFAR10

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from memloc.aside import aside
 from memloc.data.arrays import I64, U8
 from memloc.data.named import Arrays, Content, Download, File, NamedDataset
 from memloc.errors import UsageError, error_line
@@ -49,6 +50,10 @@ def _variables(content: Content) -> tuple[Any, Any]:
 
 def md5s() -> dict[str, str]:
     """{path: MD5}, as torchvision pins them."""
+    return aside(_md5s)
+
+
+def _md5s() -> dict[str, str]:
     return {download.path: download.md5 for download in downloads()}
 
 

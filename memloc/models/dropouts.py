@@ -275,11 +275,6 @@ def computed_weights(network: nn.Module) -> list[str]:
     return [name for name, module in layers if not isinstance(module.weight, nn.Parameter)]
 
 
-def needs_sites(dropout: kinds.Dropout) -> bool:
-    """Does this dropout act on activations at dropout sites?"""
-    return not isinstance(dropout, kinds.NoDropout) and getattr(dropout, "unit", "") != "weight"
-
-
 def build_dropout(
     config: TrainConfig, sites: Mapping[str, Shape], example: npt.NDArray[np.int64], device: torch.device
 ) -> Dropout:

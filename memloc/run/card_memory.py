@@ -11,8 +11,8 @@ from pathlib import Path
 from memloc.data import describe
 from memloc.run.by_shape.elsewhere import NeedsValuesError
 from memloc.run.by_shape.memory import Decision, Needs, decision, of_subject
-from memloc.run.by_shape.short_runs import Subject
-from memloc.run.by_shape.stand_in import Shape
+from memloc.run.by_shape.subject import Subject
+from memloc.run.cost import Shape
 from memloc.run.pending import Work
 from memloc.run.plan import AnalysisPlan
 from memloc.sizes import bytes_in_words

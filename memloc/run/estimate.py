@@ -9,11 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from memloc.data import describe
 from memloc.run.by_shape.elsewhere import NeedsValuesError
-from memloc.run.by_shape.price import forward_rate, training_rate
 from memloc.run.cards import CARDS, Card, card_name
 from memloc.run.clock import PricedPlan
 from memloc.run.cost import CostModel, Rate, Shape, images_of
@@ -21,9 +18,9 @@ from memloc.run.executor import Capacity
 from memloc.run.pending import Work
 from memloc.run.placement import Resources
 from memloc.run.plan import TrialPlan
+from memloc.run.rates import IMAGES, card_here, counted_rate, forward_rate, timed, training_rate
 from memloc.run.schedule import CriticalPath, Slots, TrialCost, bound, critical_path, in_order
 from memloc.run.simulation import simulate
-from memloc.run.training_step import IMAGES, counted_rate, timed
 from memloc.store import Snapshot
 
 
@@ -83,14 +80,6 @@ def _rate(
     return counted_rate(trial, shape, "cuda")
 
 
-def card_here() -> Card | str | None:
-    """This machine's first GPU: a known card, or the name of its product; None without a GPU. No context is made on it."""
-    if not torch.cuda.is_available():
-        return None
-    name = card_name(torch.cuda.get_device_properties(0).name)
-    return CARDS.get(name, name)
-
-
 def card_of(snapshot: Snapshot) -> Card | str | None:
     """The card that most of a store's commits are from: a known one, or the name of its product; None without any."""
     names = Counter(card_name(str(where.get("device_name", ""))) for where in _on_gpus(snapshot))
@@ -134,10 +123,9 @@ def _priced(work: Work, model: CostModel, shares: Resources | None) -> TrialCost
 
 def price_on(works: Sequence[Work], snapshot: Snapshot, data_dir: Path, capacity: Capacity) -> PricedPlan:
     """The same for the capacity of an executor. A network that the store does not know is timed if it runs here."""
-    cpu = torch.device("cpu")
     # Nothing is timed on a GPU: its context would stay in this process until it ends.
     can_time = capacity.here and capacity.device == "cpu"
-    unknown = (lambda trial, shape: timed(trial, shape, cpu)) if can_time else None
+    unknown = (lambda trial, shape: timed(trial, shape, "cpu")) if can_time else None
     shares = capacity.shares if capacity.device == "cuda" else None
     model = cost_model(works, snapshot, data_dir, shares, unknown, card_here() if shares and capacity.here else None)
     return price(works, model, capacity.slots, capacity.shares)

@@ -1,4 +1,7 @@
-"""What a plan and a person need to know of a network: its size and groups, and what can be done with it."""
+"""What a plan and a person need to know of a network: its size and groups, and what can be done with it.
+
+Imports no torch: `aside` says where a network is built.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 
-import torch
-
-from memloc.config import ExampleTied, FrozenStatistics, Sparse, Standard, TrainConfig
-from memloc.models.build import build
-from memloc.models.dropouts import computed_weights, needs_sites
-from memloc.models.weight_matrices import weight_matrices
+from memloc.aside import aside
+from memloc.config import ArchitectureConfig, ExampleTied, FrozenStatistics, NoDropout, Sparse, Standard, TrainConfig
+from memloc.config.training import Dropout
 from memloc.stages import STAGES
 from memloc.stages.base import NetworkFacts
 
@@ -33,6 +33,16 @@ def built(config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Bui
 
 @lru_cache(maxsize=64)
 def _built(config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Built:
+    return aside(_described, config, shape, classes)
+
+
+def _described(config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Built:
+    import torch
+
+    from memloc.models.build import build
+    from memloc.models.dropouts import computed_weights
+    from memloc.models.weight_matrices import weight_matrices
+
     with torch.device("meta"):
         network = build(config, shape, classes)
     state = network.state_dict()
@@ -43,9 +53,24 @@ def _built(config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Bu
     return Built(sum(t.numel() for t in state.values()), network.groups, facts)
 
 
+def misfits(config: TrainConfig, shape: tuple[int, int, int], classes: int) -> dict[str, str]:
+    """{training field: problem} where its network cannot be built for images of shape (C, H, W)."""
+    return _misfits(config.architecture, shape, classes)
+
+
+@lru_cache(maxsize=64)
+def _misfits(architecture: ArchitectureConfig, shape: tuple[int, int, int], classes: int) -> dict[str, str]:
+    return aside(architecture.misfits, shape, classes)
+
+
+def _needs_sites(dropout: Dropout) -> bool:
+    """Does this dropout act on activations at dropout sites?"""
+    return not isinstance(dropout, NoDropout) and getattr(dropout, "unit", "") != "weight"
+
+
 def unmet_by_network(config: TrainConfig, facts: NetworkFacts) -> dict[str, str]:
     """{training field: problem} of what the network cannot do."""
-    if needs_sites(config.dropout) and not facts.sites:
+    if _needs_sites(config.dropout) and not facts.sites:
         kind = config.dropout.kind
         why = f"{kind} with model: {config.model}: it has no dropout sites, since no group hands on one tensor"
         return {"dropout": f"{why}; valid: none, or sites: 'a pattern of modules'"}

@@ -17,8 +17,8 @@ from memloc.data.cuts import held_out_size
 from memloc.data.labels import check_fits, given_wrong_seen, noisy_count, noisy_seen
 from memloc.errors import UsageError
 from memloc.run import empty_sets, ids
-from memloc.run.given import misfit_of_given, problem_of_parts
-from memloc.run.network_facts import built, unmet_by_network
+from memloc.run.given_fit import misfit_of_given, problem_of_parts
+from memloc.run.network_facts import built, misfits, unmet_by_network
 from memloc.run.plan import AnalysisPlan, Parts, Plan, TrialPlan, Unmet
 from memloc.run.score_sources import Need, Sources, atypical
 from memloc.stages import stages_with
@@ -47,9 +47,9 @@ def build_plan(sweep: Sweep, entries: Sequence[Entry], data_dir: Path, store: St
         if source not in described:
             described[source] = _describe(entry, data_dir, problems)
         data = described[source]
-        misfits = _misfits(entry, data, common.stages) if data else []
-        problems += misfits
-        if data and not misfits:
+        found = _misfits(entry, data, common.stages) if data else []
+        problems += found
+        if data and not found:
             trial = _trial(entry, data, sources, common, problems)
             trials[trial.id] = _merge(trials[trial.id], trial) if trial.id in trials else trial
             frozen += _frozen_note(trial, data)
@@ -72,18 +72,18 @@ def _misfits(entry: Entry, data: Description, kinds: Mapping[str, Stage[Any]]) -
     config = entry.config
     fits = check_fits(data, config)
     problems = [f"{entry.place(name)}: {problem}" for name, problem in fits.items()]
-    misfits = config.architecture.misfits(data.shape, data.classes)
-    if not misfits:
+    found = misfits(config, data.shape, data.classes)
+    if not found:
         facts = built(config, data.shape, data.classes).facts
-        misfits = unmet_by_network(config, facts)
+        found = unmet_by_network(config, facts)
         if problem := misfit_of_given(config, data.shape, data.classes):
-            misfits["given_from"] = problem
+            found["given_from"] = problem
         problems += [
             f"{request.where}: {problem}"
             for request in entry.requests
             if (problem := kinds[request.stage].fits(config, facts)[""])
         ]
-    return problems + [f"{entry.place(name)}: {problem}" for name, problem in misfits.items()]
+    return problems + [f"{entry.place(name)}: {problem}" for name, problem in found.items()]
 
 
 @dataclass

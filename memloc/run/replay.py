@@ -11,7 +11,7 @@ from memloc.config import canonical_json
 from memloc.errors import DamagedError, ReplayError
 from memloc.run.arithmetic import arithmetic
 from memloc.run.execution import as_planned
-from memloc.run.given import encoded
+from memloc.run.given_weights import encoded
 from memloc.run.kinds import check_kind
 from memloc.run.plan import TrialPlan
 from memloc.run.provenance import numerics, where

@@ -11,7 +11,7 @@ import torch
 from memloc.config import TrainConfig
 from memloc.data import Data
 from memloc.run.execution import as_planned
-from memloc.run.given import copy_given
+from memloc.run.given_weights import copy_given
 from memloc.run.pending import Work
 from memloc.run.plan import TrialPlan
 from memloc.run.provenance import numerics

@@ -13,6 +13,7 @@ from memloc.run.by_shape.counting import Counting
 from memloc.run.by_shape.stand_in import stand_in_data
 from memloc.run.cost import Rate, Shape
 from memloc.run.plan import TrialPlan
+from memloc.run.rates import IMAGES
 from memloc.run.worker import set_up_numerics
 from memloc.stages.training.loop import Training
 
@@ -21,8 +22,7 @@ SPEED = {"cuda": 10e12, "cpu": 20e9}
 # The assumed least time of a training step: a GPU gets its kernels one by one.
 STEP_SECONDS = {"cuda": 5e-3, "cpu": 0.0}
 
-# For one network, about. A dry run waits for it, and holds a step's activations in memory.
-IMAGES, STEPS, SECONDS = 128, 4, 2.0
+STEPS, SECONDS = 4, 2.0  # for one network, about; a dry run waits for it
 
 
 def timed(trial: TrialPlan, shape: Shape, device: torch.device) -> Rate:

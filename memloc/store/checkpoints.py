@@ -1,4 +1,7 @@
-"""Checkpoints as safetensors, and the newest state from which a training resumes. Nothing is ever unpickled."""
+"""Checkpoints as safetensors, and the newest state from which a training resumes. Nothing is ever unpickled.
+
+Only what reads or writes tensors imports torch: a plan, a driver and `store verify` look at files.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,9 @@ import zipfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import safetensors.torch
-import torch
 from pydantic import TypeAdapter
-from safetensors import SafetensorError
-from torch import Tensor
 
 from memloc.errors import DamagedError, StorageError, StoreError, error_line
 from memloc.store import documents, layout
@@ -24,6 +23,9 @@ from memloc.store.commit_form import CheckpointEntry, misplaced
 from memloc.store.entries import read_entry
 from memloc.store.files import Files
 from memloc.store.resumable import surplus_states, usable_states
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 REPLAYED = "the next sweep that needs it trains it again"
 # What reading a file raises that is no state of ours.
@@ -34,7 +36,9 @@ NO_STATE = (
 
 def encode(weights: Mapping[str, Tensor]) -> bytes:
     """The safetensors bytes of weights: {name: tensor}."""
-    content: bytes = safetensors.torch.save(dict(weights))
+    from safetensors.torch import save
+
+    content: bytes = save(dict(weights))
     return content
 
 
@@ -49,11 +53,14 @@ def read(files: Files, entry: CheckpointEntry) -> dict[str, Tensor]:
     Raises:
         DamagedError: where it is missing or is not what was committed.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
     if files.patience.settled(lambda: files.size(entry.path)) is None:
         problem = f"store {files.uri}: {entry.path} is missing: it was pruned, as a sweep was told, or it is lost"
         raise DamagedError(problem, entry.path, REPLAYED)
     try:
-        weights: dict[str, Tensor] = safetensors.torch.load(read_entry(files, entry))
+        weights: dict[str, Tensor] = load(read_entry(files, entry))
     except (SafetensorError, ValueError, KeyError) as error:  # somebody has committed it so
         problem = f"store {files.uri}: {entry.path} is no safetensors file: {error_line(error)}"
         raise DamagedError(problem, entry.path, REPLAYED) from None
@@ -80,6 +87,8 @@ class ResumeState:
 
 def save_resume(files: Files, trial: str, state: ResumeState, old: Collection[str]) -> str:
     """Writes the state, then removes the `old` ones; returns its path."""
+    import torch
+
     buffer = io.BytesIO()
     fields = {"rows": state.rows, "entries": [vars(e) for e in state.entries], "numerics": state.numerics}
     extra = json.dumps(fields | ({"scaler": state.scaler} if state.scaler else {}))
@@ -173,6 +182,8 @@ def _read_state(files: Files, trial: str, path: str) -> ResumeState | None:
 
 def _state_in(trial: str, path: str, content: bytes) -> ResumeState:
     """Raises an error of many types where the content, whose hash its name has, is no state that memloc has written."""
+    import torch
+
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         if sum(member.file_size for member in archive.infolist()) > len(content):
             raise ValueError("it is compressed")  # and might fill the memory
@@ -187,7 +198,7 @@ def _state_in(trial: str, path: str, content: bytes) -> ResumeState:
     if named is None or (epoch, layout.sha8(extra["numerics"].encode())) != named or entries[-1].epoch != epoch:
         raise ValueError("it is of another epoch, or another device, than its name says")
     for tensors in (raw["momentum"], raw["dynamics"]):
-        if not all(isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in tensors.items()):
+        if not all(isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in tensors.items()):
             raise ValueError("it holds something that is no tensor")
     if not all(isinstance(row, dict) for row in extra["rows"]):
         raise ValueError("it holds something that is no row")

@@ -18,8 +18,9 @@ from memloc.run.by_shape.counting import Counting
 from memloc.run.by_shape.elsewhere import NeedsValuesError
 from memloc.run.by_shape.memory import CONTEXT, decision, in_words, needs, needs_of_network, on_gpu
 from memloc.run.by_shape.price import training_rate
-from memloc.run.by_shape.short_runs import Subject, part_counts, steps_counts
+from memloc.run.by_shape.short_runs import part_counts, steps_counts
 from memloc.run.by_shape.stand_in import StandIn, stand_in_data
+from memloc.run.by_shape.subject import Subject
 from memloc.run.card_memory import demands
 from memloc.run.cards import CARDS
 from memloc.run.estimate import cost_model
@@ -211,7 +212,7 @@ blocks: {a: {stages: {gradients: {at: trajectory}}}}
 """
     plan, store = planned(tmp_path, text), Store(str(tmp_path / "store"))
     works = pending(plan, store, Snapshot({}, {}, []), "all", set_aside=False)
-    monkeypatch.setattr("memloc.run.by_shape.memory.memory_of_part", lambda *_: (3 << 30, 0))
+    monkeypatch.setattr("memloc.run.by_shape.computations.memory_of_part", lambda *_: (3 << 30, 0))
     needed, told = sweep_needs(works, tmp_path, "all", gpus=True), list(demands(works, tmp_path))
     assert [demand.need.what for demand in told] == ["training", "gradients trajectory"]
     assert needed.gpu_bytes == told[1].need.least > told[0].need.least

@@ -15,7 +15,7 @@ from memloc.run import training_step
 from memloc.run.by_shape.computations import of_step
 from memloc.run.by_shape.counting import Counts, Kernel
 from memloc.run.by_shape.price import forward_rate, seconds, training_rate
-from memloc.run.by_shape.short_runs import Subject
+from memloc.run.by_shape.subject import Subject
 from memloc.run.cards import CARDS, LAUNCH, SHARES, card_name, chosen
 from memloc.run.cost import Rate
 from memloc.run.estimate import card_of, cost_model

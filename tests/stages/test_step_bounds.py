@@ -18,7 +18,8 @@ from benchmarks.harness import Operations
 from memloc.models.build import build
 from memloc.run.by_shape.computations import of_step
 from memloc.run.by_shape.counting import Counts
-from memloc.run.by_shape.short_runs import Subject, part_counts
+from memloc.run.by_shape.short_runs import part_counts
+from memloc.run.by_shape.subject import Subject
 from memloc.run.plan import AnalysisPlan
 from tests.run.test_by_shape import subject_of
 

@@ -14,7 +14,8 @@ from memloc.config import StageConfig
 from memloc.models.inference import GROUP_SIZE
 from memloc.run.by_shape.counting import Counts
 from memloc.run.by_shape.flip_searches import of_flips
-from memloc.run.by_shape.short_runs import Subject, epoch_counts, part_counts, steps_counts
+from memloc.run.by_shape.short_runs import epoch_counts, part_counts, steps_counts
+from memloc.run.by_shape.subject import Subject
 from memloc.run.by_shape.taken import Taken
 from memloc.run.plan import AnalysisPlan
 from memloc.stages.base import Part, Stage

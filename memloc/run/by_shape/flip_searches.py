@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from memloc.models.inference import GROUP_SIZE
-from memloc.run.by_shape.short_runs import Subject, part_counts
+from memloc.run.by_shape.short_runs import part_counts
+from memloc.run.by_shape.subject import Subject
 from memloc.run.by_shape.taken import Taken
 from memloc.stages.base import Part, Stage
 from memloc.stages.flips.config import STEPS

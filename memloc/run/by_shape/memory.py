@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal, TypeAlias
 
-import torch
-
+from memloc.aside import aside
 from memloc.config import FieldError, TrainConfig
-from memloc.models.build import build
-from memloc.run.by_shape.computations import memory_of_part, memory_of_training
 from memloc.run.by_shape.elsewhere import NeedsValuesError
-from memloc.run.by_shape.short_runs import Subject
-from memloc.run.by_shape.stand_in import Shape
+from memloc.run.by_shape.subject import Subject
+from memloc.run.cost import Shape
+from memloc.run.network_facts import built
 from memloc.run.plan import AnalysisPlan, Parts, TrialPlan
 from memloc.sizes import bytes_in_words
 from memloc.stages import STAGES
@@ -116,10 +114,8 @@ def needs_of_network(config: TrainConfig, shape: Shape, classes: int, examples: 
 
     examples: the numbers of training and of test examples. Nothing is yielded for a network whose course depends on values.
     """
-    with torch.device("meta"):
-        network = build(config, shape, classes)
-    parameters = sum(p.numel() for p in network.parameters())
-    size = Size(examples[0], round(0.1 * examples[0]), examples[1], parameters, network.groups, classes)
+    network = built(config, shape, classes)
+    size = Size(examples[0], round(0.1 * examples[0]), examples[1], network.numbers, network.groups, classes)
     analyses = []
     for name, kind in STAGES.items():
         if kind.footprint == "more":
@@ -137,6 +133,12 @@ def _named(analysis: AnalysisPlan) -> str:
 
 
 def _memory(subject: Subject, analysis: AnalysisPlan | None) -> tuple[int, int]:
+    return aside(_counted, subject, analysis)
+
+
+def _counted(subject: Subject, analysis: AnalysisPlan | None) -> tuple[int, int]:
+    from memloc.run.by_shape.computations import memory_of_part, memory_of_training
+
     return memory_of_training(subject) if analysis is None else memory_of_part(subject, analysis)
 
 

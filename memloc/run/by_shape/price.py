@@ -10,8 +10,9 @@ from memloc.models.inference import GROUP_SIZE, logits
 from memloc.run.by_shape.computations import of_step
 from memloc.run.by_shape.counting import Counting, Counts
 from memloc.run.by_shape.elsewhere import shapes_alone
-from memloc.run.by_shape.short_runs import META, Subject
+from memloc.run.by_shape.short_runs import META
 from memloc.run.by_shape.stand_in import Shape, stand_in, stand_in_data
+from memloc.run.by_shape.subject import Subject
 from memloc.run.cards import LAUNCH, SHARES, Card
 from memloc.run.cost import Rate
 from memloc.run.plan import TrialPlan

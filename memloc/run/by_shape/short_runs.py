@@ -5,56 +5,22 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
-from memloc.config import TrainConfig
 from memloc.models.build import build
 from memloc.models.recomputation import recomputing
 from memloc.run.by_shape.counting import Counting, Counts
 from memloc.run.by_shape.elsewhere import shapes_alone
-from memloc.run.by_shape.stand_in import Shape, stand_in, stand_in_data
-from memloc.run.plan import TrialPlan
-from memloc.stages.base import Part, Size, Stage
+from memloc.run.by_shape.stand_in import stand_in, stand_in_data
+from memloc.run.by_shape.subject import Subject
+from memloc.stages.base import Part, Stage
 from memloc.stages.inputs import Inputs
 from memloc.stages.training.loop import Training
 
 META = torch.device("meta")
-UNIMPORTANT = {
-    "seed": 0,
-    "data_seed": 0,
-    "noise_seed": None,
-    "held_out": None,
-    "compile": False,
-    "stop": None,
-    "precision": "fp32",
-}
-
-
-class Subject(NamedTuple):
-    """A training, as far as shapes depend on it.
-
-    shape: C, H, W of an image. recomputing: are activations computed again in the backward pass (activation checkpointing)?
-    """
-
-    config: TrainConfig
-    size: Size
-    shape: Shape
-    recomputing: bool = False
-
-    @staticmethod
-    def of(trial: TrialPlan, shape: Shape, recomputing: bool = False) -> Subject:
-        """Trainings that differ in their seeds alone are one."""
-        return Subject(trial.config.model_copy(update=UNIMPORTANT), trial.size, shape, recomputing)
-
-    def of_length(self, n: int, n_test: int) -> Subject:
-        """The same with other numbers of examples, whose sets have the same shares of them."""
-        share = n / self.size.n
-        noisy, out = (round(share * count) for count in (self.size.n_noisy, self.size.n_out))
-        return self._replace(size=replace(self.size, n=n, n_test=n_test, n_noisy=noisy, n_out=out))
 
 
 @lru_cache(maxsize=512)

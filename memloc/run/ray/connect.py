@@ -22,6 +22,7 @@ import ray._private.worker
 
 from memloc.errors import UsageError, error_line
 from memloc.run.capacity import usable_cpus
+from memloc.run.machine import machine
 from memloc.run.placement import NOSET, Resources
 
 log = logging.getLogger("memloc")
@@ -65,18 +66,17 @@ def connected(resources: Resources, run: str) -> Iterator[Connection]:
 
 
 def _start(resources: Resources, run: str, folder: str | None) -> None:
-    import torch
-
+    here = machine()
     # A token of its own, which only this user's processes can read. ~/.ray/auth_token would need a home to write to, and
     # RAY_AUTH_TOKEN_PATH names the token of some cluster; it counts for nothing if RAY_AUTH_TOKEN is set.
     if not os.environ.get("RAY_AUTH_TOKEN", "").strip():
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
-    if torch.version.hip and "ROCR_VISIBLE_DEVICES" in os.environ:
+    if here.rocm and "ROCR_VISIBLE_DEVICES" in os.environ:
         # Ray refuses SLURM's variable. Those that it leaves are numbered from 0 by the variable that Ray knows.
-        os.environ.setdefault("HIP_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count()))))
+        os.environ.setdefault("HIP_VISIBLE_DEVICES", ",".join(map(str, range(here.gpus))))
     cpus = usable_cpus() if resources.cpus is None else resources.cpus
     # Those that torch sees: Ray would also count GPUs that a torch without CUDA cannot use.
-    gpus = torch.cuda.device_count() if resources.gpus is None else resources.gpus
+    gpus = here.gpus if resources.gpus is None else resources.gpus
     try:
         # address="local", since a stale record of an earlier cluster would make a plain init() hang.
         with _on_loopback():
