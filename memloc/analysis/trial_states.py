@@ -122,7 +122,7 @@ def _trial_state(trial: Trial, snapshot: Snapshot, failures: Failures, heartbeat
 
 def _unit_state(parts: Sequence[str], snapshot: Snapshot, failures: Failures, at_work: bool) -> str:
     """The state of a training or an analysis. A failure of a committed training is one of training it again."""
-    if any(part in failures for part in parts):
+    if failures and any(part in failures for part in parts):
         return "failed"
     if snapshot.complete(parts):
         return "done"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii as text
 from typing import Any
 
 from memloc.config.identity import canonical_json, digest
@@ -44,11 +44,12 @@ def codes_of(where: Mapping[str, Any]) -> tuple[str, ...]:
 def _id(said: Said, version: int) -> str:
     """The fingerprint of what is said and the version: its canonical JSON, with the configuration as it stands.
 
-    A store has many analyses with one configuration, whose text is long to make.
+    It is put together of its pieces: a store of a hundred thousand commits has many analyses with one configuration, and
+    whoever reads it makes all of their ids anew.
     """
-    of = [version, *sorted(said.codes)] if said.codes else version
-    reads, stage, trial, versions = (json.dumps(v, separators=(",", ":")) for v in (said.reads, said.stage, said.trial, of))
-    return digest(f'{{"config":{said.config},"reads":{reads},"stage":{stage},"trial":{trial},"version":{versions}}}')
+    reads, stage, trial = f"[{','.join(map(text, said.reads))}]", text(said.stage), text(said.trial)
+    of = f"[{','.join([str(version), *map(text, sorted(said.codes))])}]" if said.codes else str(version)
+    return digest(f'{{"config":{said.config},"reads":{reads},"stage":{stage},"trial":{trial},"version":{of}}}')
 
 
 def versions_of(analyses: Mapping[str, Said]) -> Iterator[int | None]:

@@ -123,7 +123,7 @@ class Snapshot:
 
     def complete(self, analysis_parts: Iterable[str]) -> bool:
         """Are all these parts committed?"""
-        return all(part in self.commits for part in analysis_parts)
+        return all(map(self.commits.__contains__, analysis_parts))
 
     def shown(self, partial: bool = False) -> Shown:
         """The commits whose rows are shown, in the order of readers; partial: also those of incomplete analyses."""
