@@ -26,6 +26,7 @@ from memloc.run.quantities import part_passes, retrained_passes, train_passes
 from memloc.store import Snapshot
 
 Shape = tuple[int, int, int]
+IMAGES = 128  # of a step that is timed on a CPU, at most: a dry run waits for it, and holds its activations in memory
 PRICED = ("trial", "where", "stage", "config", "seconds", "passes")  # what prices take of a commit
 Shapes = Mapping[tuple[str, str | None], Shape]  # by `images_of`
 

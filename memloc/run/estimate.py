@@ -13,12 +13,12 @@ from memloc.data import describe
 from memloc.run.by_shape.elsewhere import NeedsValuesError
 from memloc.run.cards import CARDS, Card, card_name
 from memloc.run.clock import PricedPlan
-from memloc.run.cost import CostModel, Rate, Shape, images_of
+from memloc.run.cost import IMAGES, CostModel, Rate, Shape, images_of
 from memloc.run.executor import Capacity
 from memloc.run.pending import Work
 from memloc.run.placement import Resources
 from memloc.run.plan import TrialPlan
-from memloc.run.rates import IMAGES, card_here, counted_rate, forward_rate, timed, training_rate
+from memloc.run.rates import card_here, counted_rate, forward_rate, timed, training_rate
 from memloc.run.schedule import CriticalPath, Slots, TrialCost, bound, critical_path, in_order
 from memloc.run.simulation import simulate
 from memloc.store import Snapshot

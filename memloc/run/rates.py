@@ -7,8 +7,6 @@ from memloc.run.cards import CARDS, Card, card_name
 from memloc.run.cost import Rate, Shape
 from memloc.run.plan import TrialPlan
 
-IMAGES = 128  # of a step that is timed on a CPU, at most: a dry run waits for it, and holds its activations in memory
-
 
 def timed(trial: TrialPlan, shape: Shape, device: str) -> Rate:
     """As `training_step.timed`, on a type of device."""

@@ -11,9 +11,8 @@ from memloc.models.build import build
 from memloc.models.memory_format import channels_last
 from memloc.run.by_shape.counting import Counting
 from memloc.run.by_shape.stand_in import stand_in_data
-from memloc.run.cost import Rate, Shape
+from memloc.run.cost import IMAGES, Rate, Shape
 from memloc.run.plan import TrialPlan
-from memloc.run.rates import IMAGES
 from memloc.run.worker import set_up_numerics
 from memloc.stages.training.loop import Training
 
