@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from memloc import stages
@@ -64,6 +65,20 @@ class SweepContent:
     analyses: list[Row]
     noisy: Mapping[str, float]
 
+    @cached_property
+    def configs(self) -> dict[str, Row]:
+        """{trial: its configuration}."""
+        return {t["trial"]: json.loads(t["config"]) for t in self.trials}
+
+    @cached_property
+    def names(self) -> list[str]:
+        """The fields, seeds aside, in which the trials of the sweep differ."""
+        return list(_trial_fields(list(self.configs.values())))
+
+    def label(self, trial: str) -> str:
+        """What tells a trial's training from the others of the sweep: the same for every instrument."""
+        return _label({name: self.configs[trial].get(name) for name in self.names})
+
     def rows(self, sql: str) -> list[Row]:
         """The rows of one SELECT over the sweep; errors as those of `Reader.sql`."""
         rows: list[Row] = self.reader.sql(sql).to_pylist()
@@ -75,25 +90,28 @@ def instruments(store: Store, sweep: str | None) -> list[Used]:
     return reading(store, instruments_of, sweep)
 
 
-def instruments_of(reader: Reader) -> list[Used]:
-    """Every instrument with complete analyses, in the paper's order."""
+def instruments_of(reader: Reader, sentences: bool = True) -> list[Used]:
+    """Every instrument with complete analyses, in the paper's order. sentences: with what they say, which takes all rows."""
     trials, analyses = (reader.table(name).to_pylist() for name in ("trials", "analyses"))
     noisy = {r["trial"]: r["noisy"] for r in reader.sql(NOISY_ACCURACY).to_pylist() if r["noisy"] is not None}
     content = SweepContent(reader, trials, analyses, noisy)
     with_analyses = {a["stage"] for a in analyses}
     own = own_instruments(reader, with_analyses)
-    return [_used(i, content) for i in (*stages.instruments(), *own) if i.stage in with_analyses]
+    return [_used(i, content, sentences) for i in (*stages.instruments(), *own) if i.stage in with_analyses]
 
 
-def _used(instrument: Instrument, content: SweepContent) -> Used:
+def _used(instrument: Instrument, content: SweepContent, sentences: bool) -> Used:
     mine = [a for a in content.analyses if a["stage"] == instrument.stage]
-    trials = [t for t in content.trials if t["trial"] in {a["trial"] for a in mine}]
-    fields = _trial_fields(trials, instrument.table)
-    fields |= _analysis_fields(mine, content, trials, list(fields), instrument)
+    trials = dict.fromkeys(a["trial"] for a in mine)
+    configs = [config for trial, config in content.configs.items() if trial in trials]
+    fields = _trial_fields(configs, instrument.table)
+    fields |= _analysis_fields(mine, content, list(fields), instrument)
     left_out = _not_memorized(mine, content) if instrument.memorizing else {}
-    nobody = len(left_out) == len(trials)
+    nobody = len(left_out) == len(configs)
     without = f"trial NOT IN ({', '.join(repr(t) for t in sorted(left_out))})" if left_out and not nobody else ""
     sql = _sql(instrument, fields, instrument.columns, without)
+    if not sentences:
+        return Used(instrument.title, sql, [], {}, is_own(instrument.stage))
     settings: dict[str, list[Row]] = {}
     for row in [] if nobody else content.rows(sql):
         settings.setdefault(_label({name: row[name] for name in fields}), []).append(row)
@@ -101,16 +119,10 @@ def _used(instrument: Instrument, content: SweepContent) -> Used:
     for row in content.rows(_sql(instrument, fields, "trial")) if left_out else []:
         trial = row["trial"]
         if trial in left_out and _label({name: row[name] for name in fields}) not in settings:
-            not_memorized.setdefault(_in_sweep(trial, content), {})[trial] = left_out[trial]
+            not_memorized.setdefault(content.label(trial), {})[trial] = left_out[trial]
     say = instrument.say
-    lines = [(label, sentences) for label, rows in settings.items() if say and (sentences := say(rows))]
+    lines = [(label, said) for label, rows in settings.items() if say and (said := say(rows))]
     return Used(instrument.title, sql, lines, not_memorized, is_own(instrument.stage))
-
-
-def _in_sweep(trial: str, content: SweepContent) -> str:
-    """The label of a trial's training among all trials of the sweep: the same for every instrument."""
-    config = next(json.loads(t["config"]) for t in content.trials if t["trial"] == trial)
-    return _label({name: config.get(name) for name in _trial_fields(content.trials)})
 
 
 def _not_memorized(analyses: Sequence[Row], content: SweepContent) -> dict[str, float]:
@@ -120,13 +132,12 @@ def _not_memorized(analyses: Sequence[Row], content: SweepContent) -> dict[str, 
     return {trial: noisy for trial, noisy in known.items() if noisy < LEAST_MEMORIZED}
 
 
-def _trial_fields(trials: Sequence[Row], table: str = "") -> dict[str, str]:
-    """{name: SQL} of the training's fields, seeds aside, in which the trials differ. table: what they are joined to."""
+def _trial_fields(configs: Sequence[Row], table: str = "") -> dict[str, str]:
+    """{name: SQL} of the training's fields, seeds aside, in which trainings differ. table: what they are joined to."""
     tables = stages.tables()
     columns = {name: name for name in tables["trials"].names}
     if table in tables:  # `precision` is a field of trainings and a column of `detection`
         columns |= {name: f"trials.{name} AS {name}" for name in columns if name in tables[table].names}
-    configs = [json.loads(t["config"]) for t in trials]
     names = [name for name in _differing(configs) if name not in SEEDS]
     peaks = {(c["epochs"], c["peak_epoch"]) for c in configs}
     if "peak_epoch" in names and len(peaks) == len({epochs for epochs, _ in peaks}):
@@ -135,18 +146,17 @@ def _trial_fields(trials: Sequence[Row], table: str = "") -> dict[str, str]:
 
 
 def _analysis_fields(
-    analyses: Sequence[Row], content: SweepContent, trials: Sequence[Row], of_trials: Sequence[str], instrument: Instrument
+    analyses: Sequence[Row], content: SweepContent, of_trials: Sequence[str], instrument: Instrument
 ) -> dict[str, str]:
     """The same for the fields of the analyses and of those that they read.
 
     A difference that follows from the trainings' own fields (of_trials) does not count, unless the instrument always names
     the field.
     """
-    configs = {t["trial"]: json.loads(t["config"]) for t in trials}
     by_id = {a["analysis"]: a for a in content.analyses}
     alike: dict[str, list[Mapping[Any, Any]]] = {}
     for analysis in analyses:
-        setting = _label({name: configs[analysis["trial"]].get(name) for name in of_trials})
+        setting = _label({name: content.configs[analysis["trial"]].get(name) for name in of_trials})
         read = [by_id[i] for i in analysis["reads"] if i in by_id]
         settings = {(a["stage"], k): v for a in (analysis, *read) for k, v in json.loads(a["config"]).items()}
         alike.setdefault(setting, []).append(settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from typing import Any, TypeVar
 
@@ -58,6 +58,11 @@ class Observations(Memorizing):
         self._settings: dict[tuple[Any, ...], list[Setting]] = {}
         self._kept: dict[tuple[str, ...], tuple[Any, int]] = {}
         self._groups_of: dict[str, list[str]] = {}
+
+    def of_trials(self, trials: Collection[str]) -> Observations:
+        """Those of some trainings and their analyses, and all C-scores."""
+        seen = self._reader.seen
+        return Observations(Reader(self._reader.store, replace(seen, commits=seen.commits.of_trials(trials))))
 
     def frame(self, sql: str) -> pd.DataFrame:
         """The rows of a SELECT."""

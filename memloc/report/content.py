@@ -83,7 +83,7 @@ def gather(reader: Reader, paper: Paper, sweep: str | None, data_dir: Path | Non
     observations = Observations(reader)
     judged = judgements(observations, paper)
     evidence = Evidence(observations, judged, data_dir)
-    used = instruments_of(reader)
+    used = instruments_of(reader, sentences=False)
     sections = [(section, [show(exhibit, evidence) for exhibit in section.exhibits]) for section in paper.sections]
     return Report(
         paper,

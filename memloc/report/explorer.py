@@ -76,6 +76,8 @@ def explorer(observations: Observations, data_dir: Path | None, problems: list[s
     sets = training_sets(observations)
     if not sets:
         return None
+    if any(one.left_out for one in sets):
+        observations = observations.of_trials({trial for one in sets for trial in one.trials})
     frames = [frame.assign(rank=ranks(frame)) for frame in means(observations, sets)]
     kept = [
         frame.sort_values("rank", kind="stable").head(quota).sort_values("example")
@@ -137,6 +139,9 @@ def _about(one: TrainingSet, n: int, tiles: Sequence[int | None]) -> dict[str, A
     about = [f"Scores are means over {k} trainings {one.kind}." if k > 1 else f"Scores are of one training {one.kind}."]
     if one.dropped:
         about.append(f"Memorization neurons were dropped in {counted(len(one.dropped), 'training')}.")
+    if one.left_out:
+        k, every = len(one.trials), len(one.trials) + one.left_out
+        about.append(f"The page has {k:,} of {every:,} trainings: first those with searches, then those with low seeds.")
     if out:
         about.append(
             f"Left out: {counted(out, 'example')} of {n:,}. Those that were searched by flipping, mislabeled, forgotten by "

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from memloc.report.sprite import Source
 
 ROWS = 20_000  # examples on a page
 LONGEST = 80  # characters of a file's name on a page
+MOST = 100  # trainings of a kind of network on a page: a mean over more says hardly more, and takes hours
 EXTREMES = 25  # examples at each end of a score that come first
 
 # Columns of leaderboard; the rest are scores.
@@ -37,8 +38,9 @@ APART = {"seed", "dropout", *HeldOut.model_fields, *(field for kind in get_args(
 class TrainingSet:
     """Trainings on the same examples under the same labels, which differ in seed and dropout alone.
 
-    setting: what they share. source: their data. trials: all of them. scored: those whose scores are averaged; kind: which
-    ones these are. dropped: those whose memorization neurons were dropped.
+    setting: what they share. source: their data. trials: those on the page, at most `MOST` without dropout, with each kind
+    of dropout, and on a part of the examples. scored: those whose scores are averaged; kind: which ones these are. dropped:
+    those whose memorization neurons were dropped. left_out: how many more trainings there are.
     """
 
     setting: Setting
@@ -47,6 +49,7 @@ class TrainingSet:
     scored: Sequence[str]
     kind: str
     dropped: Sequence[str]
+    left_out: int = 0
 
     def class_names(self, observations: Observations) -> list[str]:
         """In the order of the labels: those that its trainings have left, else those of a named data set; [] without any."""
@@ -79,21 +82,44 @@ def training_sets(observations: Observations) -> list[TrainingSet]:
              AND analysis IN (SELECT analysis FROM evaluation WHERE mode = 'own')"""
     dropped = set(observations.frame(sql)["trial"])
     flipped = set(observations.frame("SELECT DISTINCT trial FROM flip_counts")["trial"])
-    sets = [_training_set(observations, key, trials, dropped) for key, trials in sorted(members.items())]
-    return sorted(sets, key=lambda s: (-bool(flipped & {*s.scored}) - bool(s.dropped), -len(s.trials), s.setting.place))
+    sets = [_training_set(observations, key, trials, dropped, flipped) for key, trials in sorted(members.items())]
+
+    def place(one: TrainingSet) -> tuple[Any, ...]:
+        return -bool(flipped & {*one.scored}) - bool(one.dropped), -len(one.trials) - one.left_out, one.setting.place
+
+    return sorted(sets, key=place)
 
 
-def _training_set(observations: Observations, key: str, trials: Sequence[str], dropped: set[str]) -> TrainingSet:
+def _training_set(
+    observations: Observations, key: str, every: Sequence[str], dropped: set[str], flipped: set[str]
+) -> TrainingSet:
     """Scored are trainings on all examples without dropout if there are any, else those with dropout, else the others."""
     shared, identity = json.loads(key)
-    configs = {t: observations.trials[t] for t in trials}
-    kinds = {t: 2 if c.get("ratio") is not None else int(c["dropout"] != "none") for t, c in configs.items()}
+    configs = {t: observations.trials[t] for t in every}
+    trials = _first_of_each(
+        {t: _network(c) for t, c in configs.items()}, lambda t: (t not in flipped, configs[t]["seed"], t)
+    )
+    kinds = {t: 2 if c.get("ratio") is not None else int(c["dropout"] != "none") for t, c in configs.items() if t in trials}
     best = min(kinds.values())
     scored = [t for t in trials if kinds[t] == best]
     return TrainingSet(
         Setting(shared, {}, dict.fromkeys(trials, "")), (shared["dataset"], identity), trials, scored, KINDS[best],
-        [t for t in trials if t in dropped],
+        [t for t in trials if t in dropped], len(every) - len(trials),
     )  # fmt: skip
+
+
+def _network(config: Mapping[str, Any]) -> str:
+    """The kind of network that a training makes."""
+    return "of a part" if config.get("ratio") is not None else str(config["dropout"])
+
+
+def _first_of_each(kinds: Mapping[str, str], order: Callable[[str], Any]) -> list[str]:
+    """The trainings, `MOST` of each kind: the first ones in an order."""
+    by_kind: dict[str, list[str]] = {}
+    for trial in sorted(kinds, key=order):
+        by_kind.setdefault(kinds[trial], []).append(trial)
+    kept = {trial for several in by_kind.values() for trial in several[:MOST]}
+    return [trial for trial in kinds if trial in kept]
 
 
 def means(observations: Observations, sets: Sequence[TrainingSet]) -> list[pd.DataFrame]:

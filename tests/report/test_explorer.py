@@ -595,6 +595,39 @@ def test_the_richest_set_comes_first() -> None:
     assert sets[1].dropped == ["t"]
 
 
+def test_a_page_has_few_trainings_of_many(everything: Path, reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two without dropout and two with: those with searches first. The means are theirs, and no other training is read."""
+    monkeypatch.setattr(training_sets, "MOST", 2)
+    read: list[set[str]] = []
+    of_trials = Observations.of_trials
+
+    def noting(observations: Observations, trials: Collection[str]) -> Observations:
+        few = of_trials(observations, trials)
+        read.append(set(few.frame("SELECT trial FROM trials")["trial"]))
+        return few
+
+    monkeypatch.setattr(Observations, "of_trials", noting)
+    one = explored(everything).data["sets"][0]
+    searched = {r["trial"] for r in reader.table("flips").to_pylist() if r["eligible"]}
+    known = trials(reader, "none")
+    plain = sorted(known, key=lambda t: (t not in searched, known[t], t))[:2]
+    rows = reader.table("examples").to_pylist()
+    means = {e: fmean(v) for e, v in by_example(rows, dict.fromkeys(plain, 0), "aum").items()}
+    assert column(one, "aum") == pytest.approx(means, rel=1e-4)
+    (network,) = [n for n in one["networks"] if n["name"] == "Trained without dropout"]
+    assert {sum(said[1::2]) for said in network["said"] if said} == {2}
+    every = {r["trial"]: r for r in reader.table("trials").to_pylist() if r["noise"] == 0.1}
+    kinds = Counter(min(2, n) for n in Counter(r["dropout"] for r in every.values()).values())
+    shown = sum(n * k for n, k in kinds.items())
+    assert (
+        f"The page has {shown} of {len(every)} trainings: first those with searches, then those with low seeds."
+        in one["about"]
+    )
+    ((all_read),) = read
+    assert set(plain) <= all_read
+    assert len(all_read & set(every)) == shown < len(every)
+
+
 # --- the text ---------------------------------------------------------------------------------------------------------
 
 
