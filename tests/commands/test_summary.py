@@ -184,9 +184,7 @@ def test_its_queries_still_have_rows(smoke: tuple[Path, Finished]) -> None:
 
 def test_a_field_of_trainings_may_be_called_like_a_column_of_a_table(smoke: tuple[Path, Finished]) -> None:
     """Trainings that differ in their precision, beside the precision of a score."""
-    differing = [
-        {"config": json.dumps({"precision": precision, "epochs": 1, "peak_epoch": 1})} for precision in ("fp32", "bf16")
-    ]
+    differing = [{"precision": precision, "epochs": 1, "peak_epoch": 1} for precision in ("fp32", "bf16")]
     for one in stages.instruments():
         query = _sql(one, _trial_fields(differing, one.table), one.columns)
         found = {row["precision"] for row in rows_of(smoke[0], query)}
@@ -296,7 +294,7 @@ def test_detections_of_different_flips_are_told_apart(tmp_path: Path) -> None:
 
 def test_a_peak_that_follows_from_the_epochs_is_not_named_and_one_that_does_not_is() -> None:
     def trials(*pairs: tuple[int, int]) -> list[dict[str, Any]]:
-        return [{"config": json.dumps({"epochs": epochs, "peak_epoch": peak})} for epochs, peak in pairs]
+        return [{"epochs": epochs, "peak_epoch": peak} for epochs, peak in pairs]
 
     assert list(_trial_fields(trials((10, 2), (20, 4), (10, 2)))) == ["epochs"]
     assert list(_trial_fields(trials((10, 2), (20, 4), (10, 5)))) == ["epochs", "peak_epoch"]
