@@ -22,6 +22,7 @@ from memloc.store.files import Files
 from memloc.store.index_columns import PlacedEntry
 from memloc.store.manifest_form import GenerationFile
 from memloc.store.parquet import ChangedError
+from memloc.store.row_stream import RowStream
 from memloc.store.table_files import TableFiles
 
 PART = pa.field("_part", pa.uint64())  # the part's id as a number (columns.number_of)
@@ -119,7 +120,7 @@ class MergedDataset(ds.FileSystemDataset):  # type: ignore[misc]
         """A scanner of these columns of the rows that pass the filter."""
         names = self.schema.names if columns is None else list(columns)
         schema = pa.schema([self.schema.field(name) for name in names])
-        return ds.Scanner.from_batches(self._batches(names, filter), schema=schema)
+        return RowStream(schema, self._batches(names, filter))
 
     def to_table(self, columns: Any = None, filter: Any = None, **_: Any) -> pa.Table:
         """The rows in memory."""

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 
 from memloc.store.commit_form import Commit
+from memloc.store.row_stream import RowStream
 from memloc.store.shown import Shown
 
 TABLE, COLUMN = "trials", "version"
@@ -62,7 +63,7 @@ class VersionedTrials(ds.FileSystemDataset):  # type: ignore[misc]
                 rows = rows.filter(filter) if also else rows
                 yield from rows.select(names).cast(schema).to_batches()
 
-        return ds.Scanner.from_batches(batches(), schema=schema)
+        return RowStream(schema, batches())
 
     def to_table(self, columns: Any = None, filter: Any = None, **options: Any) -> pa.Table:
         """The rows in memory."""
