@@ -84,15 +84,16 @@ def gather(reader: Reader, paper: Paper, sweep: str | None, data_dir: Path | Non
     judged = judgements(observations, paper)
     evidence = Evidence(observations, judged, data_dir)
     used = instruments_of(reader, sentences=False)
-    sections = [(section, [show(exhibit, evidence) for exhibit in section.exhibits]) for section in paper.sections]
+    exhibits = {e.id: e for e in (*paper.pictures, *(e for section in paper.sections for e in section.exhibits))}
+    shown = {id: show(exhibit, evidence) for id, exhibit in exhibits.items()}
     return Report(
         paper,
         sweep,
         ran=[*ran(reader.seen.commits), *([diverged] if (diverged := diverged_in_words(reader)) else [])],
         findings=first_of_each(findings(judged, paper))[:MOST],
         judgements=judged,
-        pictures=[shown for exhibit in paper.pictures if (shown := show(exhibit, evidence)).run],
-        sections=sections,
+        pictures=[one for exhibit in paper.pictures if (one := shown[exhibit.id]).run],
+        sections=[(section, [shown[exhibit.id] for exhibit in section.exhibits]) for section in paper.sections],
         examples=[(one.title, one.sql) for one in used],
         own_stages=[_own(one, reader) for one in used if one.own],
         explorer=explorer(observations, data_dir, evidence.problems) if explore else None,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -182,6 +185,36 @@ def test_sql_beside_parts_of_their_own(tmp_path: Path, sql: str) -> None:
     assert run_sql(one, sql).equals(run_sql(other, sql))
     assert run_sql(one, "SHOW TABLES").equals(run_sql(other, "SHOW TABLES"))
     assert run_sql(one, "DESCRIBE predictions").equals(run_sql(other, "DESCRIBE predictions"))
+
+
+FIRST_ROWS = """
+import faulthandler, sys
+faulthandler.dump_traceback_later(300, exit=True)
+import pyarrow as pa
+from memloc.analysis.reading import run_sql
+from memloc.store import Store
+assert pa.cpu_count() == 1
+for _ in range(20):
+    for sql in sys.argv[2:]:
+        run_sql(Store(sys.argv[1]), sql)
+"""
+
+
+def test_first_rows_with_one_thread_of_arrow(tmp_path: Path) -> None:
+    """As a batch system sets it. A scan inside another one's thread waited for a second thread, and for ever."""
+    store, parts = Store(str(tmp_path)), all_parts(8)
+    publish(store, parts[:20])
+    compact(store.files, SMALL)
+    remove_small(store)
+    publish(store, parts[20:])
+    queries = [
+        "SELECT predicted FROM predictions LIMIT 7 OFFSET 333",
+        "SELECT count(*) FROM predictions a JOIN (SELECT * FROM evaluation LIMIT 3) USING (analysis)",
+        "SELECT version FROM trials JOIN predictions USING (trial) LIMIT 1",
+    ]
+    command = [sys.executable, "-c", FIRST_ROWS, str(tmp_path), *queries]
+    done = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_readers_writers_and_compaction_at_once(uri: str) -> None:
