@@ -28,9 +28,10 @@ def warn_of_versions(store: Store, seen: Shown, table: str) -> None:
 def warn_of_analyses(store: Store, seen: Shown) -> None:
     """The same of all analyses among these commits."""
     analyses = analyses_of(seen)
-    by_stage: dict[str, Counter[int | None]] = {}
-    for said, version in zip(analyses.values(), versions_of(analyses), strict=True):
-        by_stage.setdefault(said.stage, Counter())[version] += 1
+    pairs = Counter(zip((said.stage for said in analyses.values()), versions_of(analyses), strict=True))
+    by_stage: dict[str, dict[int | None, int]] = {}
+    for (stage, version), count in pairs.items():
+        by_stage.setdefault(stage, {})[version] = count
     _warn(store, {f"stage {stage}": found for stage, found in sorted(by_stage.items())}, "analysis")
 
 

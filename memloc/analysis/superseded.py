@@ -5,14 +5,16 @@ Nothing computes the old ids any more, so what is missing of them is not pending
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Any
 
+import numpy as np
+
 from memloc.config import canonical_json
 from memloc.store import Snapshot, records
+from memloc.store.columns import numbers_of
 from memloc.store.records import SweepRecord
 
 Trial = Mapping[str, Any]
@@ -38,11 +40,13 @@ def launched(contents: Sequence[SweepRecord], snapshot: Snapshot) -> list[float]
     That is the date of its file. In a copied store it is no later than the begin of the first part that it alone needs.
     """
     every = snapshot.every
-    said = zip(every.said("id"), every.said("ended"), every.said("seconds"), strict=True)
-    begun = {part: ended - seconds for part, ended, seconds in said if ended > 0}
-    owners = Counter(part for record in contents for part in _ids(record))
-    own = ([begun[i] for i in _ids(record) if owners[i] == 1 and i in begun] for record in contents)
-    return [min([record.recorded, *times]) for record, times in zip(contents, own, strict=True)]
+    ended = every.array("ended")
+    ids, begun = every.array("id")[ended > 0], (ended - every.array("seconds"))[ended > 0]
+    parts = [np.unique(numbers_of(_ids(record))) for record in contents]
+    needed, owners = np.unique(np.concatenate([*parts, np.zeros(0, np.uint64)]), return_counts=True)
+    alone = needed[owners == 1]
+    own = (begun[np.isin(ids, of) & np.isin(ids, alone)] for of in parts)
+    return [float(min([record.recorded, *times.tolist()])) for record, times in zip(contents, own, strict=True)]
 
 
 def _ids(record: SweepRecord) -> Iterator[str]:

@@ -85,7 +85,7 @@ def _progress(trials: Iterable[Trial], snapshot: Snapshot) -> dict[str, dict[str
     parts: dict[str, list[str]] = {}
     for stage, ids in (unit for trial in trials for unit in units(trial)):
         parts.setdefault(stage, []).extend(ids)
-    return {s: {"parts": len(ids), "parts_done": sum(i in snapshot.commits for i in ids)} for s, ids in parts.items()}
+    return {s: {"parts": len(ids), "parts_done": sum(map(snapshot.commits.__contains__, ids))} for s, ids in parts.items()}
 
 
 def _waiting(trials: Iterable[Trial]) -> list[dict[str, Any]]:

@@ -56,9 +56,10 @@ def versions_of(analyses: Mapping[str, Said]) -> Iterator[int | None]:
     """The version of the stage of each analysis; None where its id is of none. Those of one stage are mostly of one."""
     likely: dict[str, int] = {}
     for analysis, said in analyses.items():
-        first = likely.get(said.stage, 1)
-        tried = (first, *(v for v in range(1, VERSIONS) if v != first))
-        version = next((v for v in tried if _id(said, v) == analysis), None)
+        likeliest = likely.get(said.stage, 1)
+        version: int | None = likeliest
+        if _id(said, likeliest) != analysis:
+            version = next((v for v in range(1, VERSIONS) if _id(said, v) == analysis), None)
         if version is not None:
             likely[said.stage] = version
         yield version

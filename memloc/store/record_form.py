@@ -58,21 +58,21 @@ def trials_in(content: bytes) -> list[dict[str, Any]]:
     """
     with suppress(ValueError, TypeError, LookupError, AttributeError):
         trials = pydantic_core.from_json(content, allow_inf_nan=False)
-        if _are_as_written(trials, documents.is_plain(content)):
+        if _are_as_written(trials):
             return list(trials)
     return list(documents.as_written(_trials(), content))
 
 
-def _are_as_written(trials: Any, plain: bool) -> bool:
+def _are_as_written(trials: Any) -> bool:
     """Has every trial exactly the fields of a trial that waits for nothing, with values that they can have?
 
-    An error of many types where it surely has not. plain: nothing is wrong with the configurations' numbers and depth.
+    An error of many types where it surely has not.
     """
     analyses = [analysis for trial in trials for analysis in trial["analyses"]]
     lists = [trials, *(t[name] for t in trials for name in ("blocks", "analyses")), *(a["parts"] for a in analyses)]
     ids = [*(t["trial"] for t in trials), *(a["analysis"] for a in analyses), *(i for a in analyses for i in a["parts"])]
     joined = " ".join(ids)
-    for one in () if plain else (*trials, *analyses):
+    for one in (*trials, *analyses):
         documents.check(one["config"], depth=DEEP)
     return (
         all(trial.keys() == _TRIAL for trial in trials)

@@ -13,6 +13,7 @@ from memloc.store.index import IndexedCommits
 from memloc.store.index_columns import IDS, spans
 
 DTYPES = dict.fromkeys(IDS, np.uint64) | {"training": np.bool_} | dict.fromkeys(("nth", "of", "files"), np.int64)
+DTYPES |= dict.fromkeys(("ended", "seconds"), np.float64)
 
 
 class Shown(Sequence[Commit]):
@@ -69,7 +70,7 @@ class Shown(Sequence[Commit]):
 
     def array(self, name: str) -> Any:
         """[n]: `id`, `trial`, `analysis` (uint64: as numbers; 0 for a training), `training` (bool), `nth`, `of` (int64),
-        `files`: how many (int64)."""
+        `files`: how many (int64), `ended`, `seconds` (float64)."""
         here, own = self.places >= 0, [self.others[~place] for place in self.places[self.places < 0].tolist()]
         values = np.zeros(len(self), dtype=DTYPES[name])
         if self.covered is not None:
