@@ -80,7 +80,7 @@ class OverTrainings:
     def at(self, level: float) -> Interval:
         """The estimate and its interval at a level, for example 1 − 0.05/G for each of G groups."""
         limits = self.examples(level) if self.examples else (self.value, self.value)
-        unknown = not self.scale.finite(self.value, *([] if self.spread else self.each))  # at an end: infinite spread
+        unknown = not self.scale.finite(self.value, [] if self.spread else self.each)  # at an end: infinite spread
         if limits is None or unknown or (self.examples is None and self.k == 1):
             return Interval(self.value, None, None)
         half = np.zeros(())
