@@ -81,7 +81,7 @@ def training_sets(observations: Observations) -> list[TrainingSet]:
     sql = """SELECT DISTINCT trial FROM evaluation WHERE mode = 'dropped' AND rescale = 'none'
              AND analysis IN (SELECT analysis FROM evaluation WHERE mode = 'own')"""
     dropped = set(observations.frame(sql)["trial"])
-    flipped = set(observations.frame("SELECT DISTINCT trial FROM flip_counts")["trial"])
+    flipped = {analysis["trial"] for analysis in observations.analyses if analysis["stage"] == "flips"}
     sets = [_training_set(observations, key, trials, dropped, flipped) for key, trials in sorted(members.items())]
 
     def place(one: TrainingSet) -> tuple[Any, ...]:

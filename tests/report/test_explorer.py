@@ -556,6 +556,7 @@ class Planned(Observations):
     def __init__(self, **trials: Mapping[str, Any]) -> None:
         usual = {"dataset": "digits", "model": "resnet9", "noise": 0.1, "dropout": "none", "data_seed": 0, "epochs": 5}
         self.identities = {t: config.get("identity", "i") for t, config in trials.items()}
+        self.analyses = [{"trial": "f", "stage": "flips"}]
         self.trials = {t: {**usual, "seed": 0, **config, "identity": None} for t, config in trials.items()}
 
     def data_identity(self, trial: str) -> str:
@@ -563,7 +564,8 @@ class Planned(Observations):
 
     def frame(self, sql: str) -> pd.DataFrame:
         tied = [t for t, c in self.trials.items() if c["dropout"] == "example_tied"]
-        return pd.DataFrame({"trial": tied if "evaluation" in sql else ["f"]})
+        assert "evaluation" in sql
+        return pd.DataFrame({"trial": tied})
 
 
 TIED = {"dropout": "example_tied", "p_gen": 0.2, "p_mem": 0.1}

@@ -21,6 +21,7 @@ for _name, _value in {
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1e9",  # else the driver writes down every few seconds what all trials are, for a restore
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "GRPC_VERBOSITY": "NONE",  # gRPC's own words about connections that it mends; whatever fails reaches us as an exception
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",  # --gpus 0 hides the GPUs

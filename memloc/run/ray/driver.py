@@ -70,9 +70,11 @@ class Relay(tune.Callback):  # type: ignore[misc]
             self.listener(event)
 
     def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        """Frees the last values of every metric, which Tune would keep of each trial until the end."""
+        """Frees what Tune would keep of each trial until the end: the last values of every metric, and the last result."""
         trial.run_metadata.metric_analysis.clear()
         trial.run_metadata.metric_n_steps.clear()
+        for name in ("config", "events"):
+            trial.run_metadata.last_result.pop(name, None)
 
     def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Records that a coordinator is lost for good. Its trial ends unfinished."""
