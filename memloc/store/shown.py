@@ -12,8 +12,12 @@ from memloc.store.commit_form import Commit, stopped_at
 from memloc.store.index import IndexedCommits
 from memloc.store.index_columns import IDS, spans
 
-DTYPES = dict.fromkeys(IDS, np.uint64) | {"training": np.bool_} | dict.fromkeys(("nth", "of", "files"), np.int64)
-DTYPES |= dict.fromkeys(("ended", "seconds"), np.float64)
+DTYPES: dict[str, Any] = {
+    **dict.fromkeys(IDS, np.uint64),
+    **dict.fromkeys(("nth", "of", "files"), np.int64),
+    **dict.fromkeys(("ended", "seconds"), np.float64),
+    "training": np.bool_,
+}
 
 
 class Shown(Sequence[Commit]):

@@ -92,9 +92,10 @@ def along(device: torch.device, fields: dict[str, Any]) -> Callable[[], Any]:
 def retrained(device: torch.device, fields: dict[str, Any]) -> tuple[RetrainConfig, Inputs, Network, Any]:
     train, inputs, network = placed(device, fields)
     config = Retrain().resolve(RetrainConfig(epochs=2, mask_mode="own" if train.example_tied else None), train)
+    trained = [name for name, _ in network.named_parameters()]
     final = network.requires_grad_(False)
     inputs.dropout(network).constrain(network)
-    return config, inputs, final, retraining._variants(config, inputs, final, ["conv2", "linear"])
+    return config, inputs, final, retraining._variants(config, inputs, final, ["conv2", "linear"], trained)
 
 
 def retrain_epoch(device: torch.device, fields: dict[str, Any]) -> Callable[[], Any]:

@@ -173,5 +173,5 @@ def test_it_is_a_paper() -> None:
     assert "localization" in NAMES
     whole = paper("localization")
     assert [claim.id for claim in whole.claims] == ["IV", "IM", "TV", "TM"]
-    assert len(whole.claims[1].parts) == 15  # random is a control too
+    assert len(whole.claims[1].numbers) == 15  # random is a control too
     assert ranking.CONTROLS == ("norm_out", "other_item", "random", "reference_only")
