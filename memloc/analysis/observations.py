@@ -62,7 +62,7 @@ class Observations(Memorizing):
     def of_trials(self, trials: Collection[str]) -> Observations:
         """Those of some trainings and their analyses, and all C-scores."""
         seen = self._reader.seen
-        return Observations(Reader(self._reader.store, replace(seen, commits=seen.commits.of_trials(trials))))
+        return Observations(Reader(self._reader.store, replace(seen, commits=seen.commits.of_trials(trials), is_part=True)))
 
     def frame(self, sql: str) -> pd.DataFrame:
         """The rows of a SELECT."""
@@ -103,7 +103,8 @@ class Observations(Memorizing):
         any row is left out: memloc writes none, and there is nothing to estimate.
         """
         committed = self._reader.seen.commits
-        warn_of_analyses(self._reader.store, committed)
+        if not self._reader.seen.is_part:
+            warn_of_analyses(self._reader.store, committed)
         with_rows = set(committed.at(committed.rows() > 0).said("analysis"))
         rows = [r for r in self._reader.table("analyses").to_pylist() if r["analysis"] in with_rows]
         read = cache(json.loads)  # most analyses have one of few configurations: they share the mapping

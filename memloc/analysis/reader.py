@@ -35,10 +35,13 @@ _NO_TABLE = re.compile(r"Table with name (\S+) does not exist")
 
 @dataclass(frozen=True)
 class Visible:
-    """The commits whose rows a query sees. score_commits: the commits behind table c_scores."""
+    """The commits whose rows a query sees. score_commits: the commits behind table c_scores. is_part: another reader sees
+    more of the same, and it warns of several versions.
+    """
 
     commits: Shown
     score_commits: Shown
+    is_part: bool = False
 
     def behind(self, table: str) -> Shown:
         """The commits that the rows of a table come from."""
@@ -158,7 +161,7 @@ class Reader:
             self._connection.execute(f"CREATE VIEW {name} AS {sql}")
 
     def _warn_of_versions(self, table: str) -> None:
-        if table not in schemas.OWN:
+        if table not in schemas.OWN and not self.seen.is_part:
             warn_of_versions(self.store, self.seen.behind(table), table)
 
     def _view(self, name: str) -> str:

@@ -25,8 +25,8 @@ def device_here(options: Options) -> str:
 def expected_numerics(options: Options, dry_run: bool) -> str | None:
     """What the bits of a training depend on where it will run; None if this process cannot know it.
 
-    The nodes of a cluster may have any device. The driver of Ray asks no GPU for its name, because that would make a context
-    which holds memory until the sweep ends.
+    The nodes of a cluster may have any device. The driver of Ray asks no GPU for its name: if it has PyTorch, it would
+    keep a context, which holds memory, until the sweep ends.
     """
     from memloc.run.machine import numerics_here
 

@@ -123,7 +123,7 @@ def _priced(work: Work, model: CostModel, shares: Resources | None) -> TrialCost
 
 def price_on(works: Sequence[Work], snapshot: Snapshot, data_dir: Path, capacity: Capacity) -> PricedPlan:
     """The same for the capacity of an executor. A network that the store does not know is timed if it runs here."""
-    # Nothing is timed on a GPU: its context would stay in this process until it ends.
+    # Nothing is timed on a GPU: if this process has PyTorch, it would keep the context until it ends.
     can_time = capacity.here and capacity.device == "cpu"
     unknown = (lambda trial, shape: timed(trial, shape, "cpu")) if can_time else None
     shares = capacity.shares if capacity.device == "cuda" else None

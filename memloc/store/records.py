@@ -149,6 +149,7 @@ def merged_trials(records: list[SweepRecord]) -> list[dict[str, Any]]:
     An analysis of a block may wait in one record. It does not wait here if another record has the same training in the same
     block, and nothing of this block waits there.
     """
+    # Most names have one record. That of ten thousand trainings is asked for by every status.
     if len(records) == 1 and len({trial["trial"] for trial in records[0].trials}) == len(records[0].trials):
         return [{"waiting": [], **trial, "blocks": list(dict.fromkeys(trial["blocks"]))} for trial in records[0].trials]
     union: dict[str, dict[str, Any]] = {}

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import memloc
-from memloc.analysis.reader import known_tables
+from memloc.analysis.observations import Observations
+from memloc.analysis.reader import Reader, known_tables, visible
 from memloc.analysis.reading import read_table
 from memloc.commands.store import ls
 from memloc.config import fingerprint
@@ -102,6 +103,15 @@ def test_claims_say_it(tiny: Path, tmp_path: Path) -> None:
     store.publish(replace(commit, id=fingerprint([newer]), analysis=newer, files=()), again, known_tables())
     (text,) = warned(lambda: memloc.open_store(store.uri).claims())
     assert f"stage evaluate has results of several versions: {version} (2 analyses) and {version + 1} (1 analysis)" in text
+    opened = Store(store.uri)
+    whole = Observations(Reader(opened, visible(opened, opened.snapshot(), None, False)))
+
+    def read() -> list[Any]:
+        """The store, and one of its trainings, as the page does it for the examples."""
+        part = whole.of_trials({commit.trial})
+        return [whole.analyses, part.analyses, part.frame("SELECT * FROM evaluation")]
+
+    assert warned(read) == [text]  # of the store, and not of the one training again, with other counts
 
 
 def test_two_versions_of_training_are_said_too(tmp_path: Path) -> None:
