@@ -37,8 +37,9 @@ def reading_resolvable(store: Store, action: Callable[[Reader], T], sweep: str |
         own = seen.commits.trainings()
         trainings = dict(zip(own.said("trial"), own.said("config"), strict=True))
         hidden = trainings.keys() - resolve_trainings(store, trainings).keys()
-        kept = (commits.without_trials(hidden) if hidden else commits for commits in (seen.commits, seen.score_commits))
-        with closing(Reader(store, Visible(*kept))) as reader:
+        if hidden:
+            seen = Visible(seen.commits.without_trials(hidden), seen.score_commits.without_trials(hidden))
+        with closing(Reader(store, seen)) as reader:
             return action(reader)
 
     return store.reading(on_snapshot)
