@@ -34,8 +34,8 @@ class _Other:
         # It imports from where this process does: not from the folder in which somebody has typed the command.
         begin = f"import sys; sys.path[:] = {sys.path!r}; from memloc.aside import _serve; _serve({theirs.fileno()})"
         command = [sys.executable, "-c", begin]
-        with theirs:
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()])
+        with theirs:  # what a user's file prints is no answer of the command: it goes where errors go
+            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=2, pass_fds=[theirs.fileno()])
         self.line = Connection(ours.detach())
 
     def ask(self, call: bytes) -> tuple[bool, Any]:

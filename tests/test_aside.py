@@ -34,6 +34,7 @@ said["after"] = aside(os.getpid)
 os.kill(said["after"], signal.SIGINT)
 os.kill(said["after"], signal.SIGTERM)
 said["after orders"] = aside(os.getpid)
+aside(print, "a user's file prints")
 said["folder"] = aside(os.getcwd), aside(shadowed)
 threads = [threading.Thread(target=lambda k=k: said.setdefault(f"thread {k}", aside(doubled, k))) for k in range(8)]
 for thread in threads:
@@ -101,6 +102,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> Any:
     # Without the imports of tests that need torch: this file has none.
     done = subprocess.run([sys.executable, "-P", "-c", program], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert "a user's file prints" in done.stderr  # and not between the lines of the command, which are JSON here
     return json.loads(done.stdout)
 
 
