@@ -18,7 +18,7 @@ from memloc.analysis.memorizing import Memorizing, by_trial
 from memloc.analysis.own_stages import layered_tables
 from memloc.analysis.pooling import Measurement, Origin, settings, variant_of
 from memloc.analysis.reader import Reader
-from memloc.analysis.settings import SEEDS, Setting
+from memloc.analysis.settings import GIVEN, SEEDS, Setting
 from memloc.analysis.stage_versions import warn_of_analyses
 from memloc.analysis.views import VIEWS
 from memloc.config import canonical_json
@@ -277,4 +277,4 @@ def _with_what_it_reads(config: Row, read: Sequence[tuple[str, Row]], several: b
 
 def _given(share: float | None) -> Row:
     """The fields that stand for labels of which this share is wrong as they are given: no field says their noise rate."""
-    return {"noise": round(share, 4), "wrong": "given"} if share else {}
+    return {"noise": round(share, 4), "wrong": GIVEN} if share else {}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,8 @@ ATYPICAL = {"c_score_below": 0.5}  # the usual values of a field of several stag
 USUAL_NETWORK = {"width": 1, "stem": "imagenet"}
 PAPERS_PRECISION = ("fp32", "tf32")  # its hardware had tf32; science.md, Training
 UNKNOWN = ("threads", "compile")  # training fields of which nobody knows what the paper had
+
+GIVEN = "given"  # value of `wrong` where labels are wrong as they are given: Observations says so, no field does
 
 # Of the paper. They come first where settings are sorted.
 DATASETS = ("cifar10", "mnist", "svhn")
@@ -38,11 +40,16 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Scope:
-    """A setting in short: data set, network and noise rate. The usual ones are not named in ids."""
+    """A setting in short: data set, network and noise rate. The usual ones are not named in ids.
+
+    labels: where labels are wrong as they are given, the column that has them (`given` if no field names one); "" where
+    the noise is drawn. noise is then the share of the data set's labels that are wrong.
+    """
 
     dataset: str = "cifar10"
     model: str = "resnet9"
     noise: float = 0.1
+    labels: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,13 +72,16 @@ class Setting:
 
     @property
     def scope(self) -> Scope:
-        """Data set, network and noise rate."""
-        return Scope(self.config["dataset"], self.config["model"], self.config.get("noise", Scope.noise))
+        """Data set, network, noise rate, and whose the wrong labels are."""
+        labels = (self.config.get("labels") or GIVEN) if self.config.get("wrong") == GIVEN else ""
+        return Scope(self.config["dataset"], self.config["model"], self.config.get("noise", Scope.noise), labels)
 
     @property
     def deviations(self) -> dict[str, Any]:
         """Every field that has not its usual value, besides data set, model and noise rate."""
-        named = (*Scope.__dataclass_fields__, "dropout", "given_sha256")  # each question states its dropout itself
+        named = ["dataset", "model", "noise", "dropout", "given_sha256"]  # each question states its dropout itself
+        if self.scope.labels:
+            named += ["labels", "wrong"]
         of_training = {k: v for k, v in self.config.items() if k not in named and v != usual(self, k)}
         return {**of_training, **self.variant}
 
@@ -79,15 +89,17 @@ class Setting:
     def unlike_paper(self) -> dict[str, Any]:
         """The deviations in what is computed; those in its arithmetic aside."""
         aside = (*UNKNOWN, *(("precision",) if self.config.get("precision") in PAPERS_PRECISION else ()))
-        return {k: v for k, v in self.deviations.items() if k not in aside}
+        given = {"labels": self.scope.labels} if self.scope.labels else {}
+        return {**given, **{k: v for k, v in self.deviations.items() if k not in aside}}
 
     @property
     def words(self) -> str:
-        """`digits, resnet9, noise 0.1, width 0.25, epochs 30`."""
+        """`digits, resnet9, noise 0.1, width 0.25, epochs 30`; `mine.npz, resnet9, person labels, 9 % wrong`."""
         scope = self.scope
         more = [f"{k} {v}" for k, v in self.deviations.items()]
         masked = [f"dropout {d}" for d in [self.config.get("dropout", "none")] if d != "none"]
         rate = [f"noise {scope.noise:g}"] if "noise" in self.config else []
+        rate = [rate_in_words(scope)] if scope.labels else rate
         return ", ".join([without_folder(scope.dataset), scope.model, *rate, *masked, *more])
 
     @property
@@ -120,7 +132,7 @@ def usual(setting: Setting, name: str) -> Any:
 
 
 def nearness(setting: Setting, scope: Scope) -> tuple[Any, ...]:
-    """A key that sorts settings by their distance from a scope: data set, model, noise rate, other fields.
+    """A key that sorts settings by their distance from a scope: data set, model, whose labels, noise rate, other fields.
 
     Of two equally near settings the one with more trainings comes first.
     """
@@ -128,6 +140,7 @@ def nearness(setting: Setting, scope: Scope) -> tuple[Any, ...]:
     return (
         own.dataset != scope.dataset,
         own.model != scope.model,
+        own.labels != scope.labels,
         abs(own.noise - scope.noise),
         len(setting.variant),
         len(setting.deviations),
@@ -165,11 +178,13 @@ def unlike(setting: Setting, other: Setting) -> dict[str, Any]:
 
 
 def scope_name(scope: Scope) -> str:
-    """`cifar10`, or `mnist.resnet50.noise0.2` if model or noise rate are not the usual ones."""
+    """`cifar10`, or `mnist.resnet50.noise0.2` if model or noise rate are not the usual ones; `mine.person` by the labels."""
     words = [re.sub(r"[^\w-]+", "_", Path(without_folder(scope.dataset)).stem)]
     if scope.model != "resnet9":
         words.append(re.sub(r"[^\w-]+", "_", scope.model))
-    if scope.noise != Scope.noise and scope.noise != 0:
+    if scope.labels:
+        words.append(re.sub(r"[^\w-]+", "_", scope.labels))
+    elif scope.noise != Scope.noise and scope.noise != 0:
         words.append(f"noise{scope.noise:g}")
     return ".".join(words)
 
@@ -212,6 +227,19 @@ def in_words(fields: Mapping[str, Any]) -> dict[str, str]:
     return {**words, **({"noise": f"{percent(float(fields['noise']))} noise"} if "noise" in fields else {})}
 
 
+def rate_in_words(scope: Scope) -> str:
+    """`10 % noise`, or `human_1 labels, 17.2 % wrong`."""
+    rate = percent(scope.noise)
+    return f"{scope.labels} labels, {rate} wrong" if scope.labels else f"{rate} noise"
+
+
+def _described(setting: Setting) -> dict[str, str]:
+    """{field: in words}: data set, model, noise rate, and what is not usual."""
+    scope = setting.scope
+    words = in_words({"dataset": scope.dataset, "model": scope.model, **setting.deviations})
+    return {"dataset": words.pop("dataset"), "model": words.pop("model"), "noise": rate_in_words(scope), **words}
+
+
 def differing(settings: Sequence[Setting]) -> list[str]:
     """The words that tell each setting from the others: `MNIST, 20 % noise`. "" if there is one setting.
 
@@ -219,7 +247,7 @@ def differing(settings: Sequence[Setting]) -> list[str]:
     """
     if len(settings) < 2:
         return ["" for _ in settings]
-    described = [in_words({**asdict(s.scope), **s.deviations}) for s in settings]
+    described = [_described(s) for s in settings]
     fields = dict.fromkeys(k for d in described for k in d)
     telling = [k for k in fields if len({d.get(k) for d in described}) > 1]
     labels = [", ".join(d[k] for k in telling if k in d) for d in described]

@@ -49,9 +49,12 @@ def _of_section(judgements: Sequence[Judgement], section: Section) -> list[Findi
 
 
 def _distance(setting: Setting) -> tuple[Any, ...]:
-    """A key that sorts settings by their distance from the paper's: the usual noise rate comes before smaller ones."""
+    """A key that sorts settings by their distance from the paper's: drawn noise comes before given labels, the usual rate
+    before smaller ones.
+    """
     data, network, noise, written = setting.place
-    return len(setting.deviations), data, network, abs(noise - Scope.noise), noise, written
+    of = setting.scope
+    return len(setting.deviations), data, network, bool(of.labels), abs(noise - Scope.noise), noise, written
 
 
 def _numbered(labels: Sequence[str]) -> list[str]:

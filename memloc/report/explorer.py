@@ -13,7 +13,7 @@ import pandas as pd
 
 from memloc.analysis.conditions import among
 from memloc.analysis.observations import Observations
-from memloc.analysis.settings import differing, name_of, named, percent, scope_name
+from memloc.analysis.settings import differing, name_of, named, rate_in_words, scope_name
 from memloc.counts import counted
 from memloc.data import Raw, images_of
 from memloc.data.arrays import U8
@@ -128,7 +128,7 @@ def _names(sets: Sequence[TrainingSet]) -> list[dict[str, str]]:
     """name: of a set in links. title: what tells it from the others."""
     settings = [s.setting for s in sets]
     names = {id(setting): name for name, setting in named(settings, scope_name).items()}
-    plain = [f"{name_of(s.scope.dataset)}, {name_of(s.scope.model)}, {percent(s.scope.noise)} noise" for s in settings]
+    plain = [f"{name_of(s.scope.dataset)}, {name_of(s.scope.model)}, {rate_in_words(s.scope)}" for s in settings]
     titles = [words or p for words, p in zip(differing(settings), plain, strict=True)]
     return [{"name": names[id(s)], "title": title} for s, title in zip(settings, titles, strict=True)]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from memloc.analysis.pooling import Measurement, settings
-from memloc.analysis.settings import Setting, differing, name_of, scope_name
+from memloc.analysis.settings import Scope, Setting, differing, name_of, named, nearness, scope_name
 
 
 def setting(dataset: str, noise: float = 0.1, width: float = 1.0) -> Setting:
@@ -89,3 +91,37 @@ def test_a_setting_with_nothing_unusual_is_told_by_its_usual_values() -> None:
     other = Setting({**other.config, "lr": 0.01}, {"bn": "running"}, other.analyses)
     assert differing([other, usual]) == ["lr 0.01, bn running", "lr 0.1, bn batch"]
     assert differing([usual]) == [""]
+
+
+def given(labels: str | None, share: float) -> Setting:
+    """A setting of labels of which a share is wrong as they are given."""
+    one = setting("parquet:mine", noise=share)
+    return replace(one, config={**one.config, "wrong": "given", "labels": labels})
+
+
+def test_labels_that_are_wrong_as_given_are_told_by_whose_they_are() -> None:
+    found = given("person", 0.175)
+    assert found.scope == Scope("parquet:mine", "resnet9", 0.175, "person")
+    assert found.words == "parquet:mine, resnet9, person labels, 17.5 % wrong"
+    assert found.unlike_paper == {"labels": "person"}
+
+
+def test_given_labels_are_named_by_their_column_and_drawn_ones_by_their_rate() -> None:
+    drawn = replace(setting("parquet:mine", noise=0.175), config={**setting("parquet:mine", 0.175).config, "labels": "true"})
+    several = [given("person", 0.175), given("crowd", 0.09), given(None, 0.3), drawn]
+    ids = {name: one.words for name, one in named(several, scope_name).items()}
+    assert ids == dict(
+        zip(
+            ["parquet_mine.person", "parquet_mine.crowd", "parquet_mine.given", "parquet_mine.noise0.175"],
+            [s.words for s in several],
+            strict=True,
+        )
+    )
+    assert differing(several) == [
+        "person labels, 17.5 % wrong", "crowd labels, 9 % wrong", "given labels, 30 % wrong", "17.5 % noise, labels true",
+    ]  # fmt: skip
+
+
+def test_drawn_noise_is_nearer_to_the_papers_than_given_labels_of_its_rate() -> None:
+    person, drawn = given("person", 0.1), setting("parquet:mine", noise=0.2)
+    assert sorted([person, drawn], key=lambda s: nearness(s, Scope())) == [drawn, person]
