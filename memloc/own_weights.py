@@ -7,6 +7,7 @@ hashes: there `carried` has them.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -59,11 +60,11 @@ def files_of(origin: str, epochs: Sequence[int], seed: int) -> dict[int, str]:
             raise UsageError(f"{origin}: valid in braces: {{epoch}}, {{epoch:03d}}, {{seed}}") from None
         if len(set(files.values())) < len(files):
             raise UsageError(f"{origin}: is one file for all epochs; write {{epoch}} where it differs")
-        missing = [file for file in files.values() if not Path(file).is_file()]
+        missing = [file for file in files.values() if not os.path.isfile(file)]
         if missing:
             raise UsageError(f"{missing[0]}: no such file")
         return files
-    if not Path(origin).is_dir():
+    if not os.path.isdir(origin):
         raise UsageError(f"{origin}: no such folder; name one, or a path with {{epoch}} in it")
     return {epoch: _in_folder(origin, epoch) for epoch in epochs}
 

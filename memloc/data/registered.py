@@ -79,8 +79,9 @@ def _true_labels(name: str, known: _Registered) -> Any:
     """A list, or an array: a Series of pandas has an index of its own, which is not the order of the examples."""
     labels = known.true_labels
     labels = labels if isinstance(labels, list | tuple) else np.asarray(_plain(labels))
-    if np.ndim(labels) == 0 or len(labels) != len(known.train):
-        have = "one value" if np.ndim(labels) == 0 else counted(len(labels), "label")
+    is_one = isinstance(labels, np.ndarray) and labels.ndim == 0
+    if is_one or len(labels) != len(known.train):
+        have = "one value" if is_one else counted(len(labels), "label")
         raise UsageError(f"{name}: true_labels has {have}; must be {len(known.train)}, one for each training example")
     return labels
 

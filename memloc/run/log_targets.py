@@ -56,4 +56,9 @@ def log_target(text: str, here: bool = True) -> LogTarget:
         raise UsageError(f"--log-to {text}: valid: {kind}:{what}")
     if here and find_spec(package) is None:
         raise UsageError(f"--log-to {text}: needs {package}; type: pip install 'memloc[{extra}]'")
-    return LogTarget(kind, str(Path(where).expanduser().absolute()) if here and kind == "tensorboard" else where)
+    if not here or kind != "tensorboard":
+        return LogTarget(kind, where)
+    try:
+        return LogTarget(kind, str(Path(where).expanduser().absolute()))
+    except RuntimeError as error:  # ~somebody
+        raise UsageError(f"--log-to {text}: {error} Write {kind}:./{where} for a folder of this name") from None

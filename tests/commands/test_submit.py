@@ -101,6 +101,11 @@ def test_submit(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: 
         (["noise=3", "--slurm", *SHARED], 2, "name a sweep first"),
         (["demo", "--slurm"], 2, "store ./memloc-store: a job needs one that all of its nodes see"),
         (["demo", "--slurm", "--store", "runs"], 2, "store runs: a job needs one that all of its nodes see"),
+        (
+            ["demo", "--slurm", "--store", "~no-such-user/runs"],
+            3,
+            "store ~no-such-user/runs: cannot be opened: Could not determine",
+        ),
         (["demo", "--slurm", "--store", "ftp://x/y"], 3, "unknown scheme ftp://"),
         (
             ["demo", "--slurm", *SHARED, "--gpus-per-trial", "0"],

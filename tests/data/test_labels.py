@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 from typing import Any
 
 import numpy as np
@@ -184,6 +185,6 @@ def test_a_seed_of_its_own_for_the_noise_leaves_the_subset() -> None:
     assert own.noisy.sum() == plain.noisy.sum() == 40
     whole, seeded = (prepare(raw, data_part(noise=0.2, **fields)) for fields in ({"noise_seed": 7}, {"data_seed": 7}))
     assert whole.y.tolist() == seeded.y.tolist()
-    for held in (None, HeldOut(ratio=0.5, cut=1)):
-        config = data_part(noise=0.2, noise_seed=7, held_out=held)
+    for held, subset in itertools.product((None, HeldOut(ratio=0.5, cut=1)), (None, 400)):
+        config = data_part(noise=0.2, noise_seed=7, held_out=held, subset=subset)
         assert noisy_seen(config, raw.description, lambda: raw.y_train) == prepare(raw, config).noisy.sum()

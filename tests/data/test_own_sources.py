@@ -317,6 +317,11 @@ def test_a_table_of_paths(tmp_path: Path, separator: str, encoding: str) -> None
             "there is no column 'pat'; it has path, label (did you mean 'path'",
         ),
         (b"path,label,split\na,1,all\n", {}, "split is 'all' for a; must be train, test or val"),
+        (
+            b"path,label\n" + 300 * b"x" + b" ,1\n" + b"b,2\n",
+            {},
+            f"2 of 2 images cannot be read: {300 * 'x'} cannot be read: File",
+        ),
         (b"path,label\na.png,1\nb.png,2\n", {}, "2 of 2 images cannot be read: a.png is missing, b.png is missing; mend"),
         (b'path,label\n"a,1\n' + b"x" * 200_000, {}, "a.csv: is no table: field larger than field limit"),
     ],
@@ -532,6 +537,19 @@ def test_numbers_with_a_point_in_a_table_of_paths(tmp_path: Path) -> None:
     raw = read(f"csv:{tmp_path}/list.csv", test=0)
     assert raw.y_train.tolist() == list(range(12))
     assert "float64 labels, all whole, become whole numbers" in raw.origin.notes[0]
+
+
+@pytest.mark.parametrize("form", ["folder", "parquet", "hf"])
+def test_a_name_that_the_system_cannot_look_up(folder: Path, form: str) -> None:
+    """As that of a folder which this user may not enter. It is nothing that is read, and no bug."""
+    dataset = FORMS[form](folder)
+    wanted = read(dataset).x_train
+    for at in (folder, folder / "train", folder / "hf"):
+        if at.exists():
+            (at / "far.parquet").symlink_to(300 * "x")
+    assert np.array_equal(read(dataset).x_train, wanted)
+    with pytest.raises(UsageError):
+        read(f"{form}:{folder}/{300 * 'x'}")
 
 
 @pytest.mark.parametrize("form", ["folder", "parquet", "csv"])

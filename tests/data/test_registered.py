@@ -99,11 +99,22 @@ def test_true_labels_of_many_types_are_in_the_order_of_the_examples(form: Any) -
 
 
 @pytest.mark.parametrize(
-    ("labels", "message"), [([0, 1], "true_labels has 2 labels; must be 12"), (3, "has one value; must be 12")]
+    ("labels", "message"),
+    [
+        ([0, 1], "true_labels has 2 labels; must be 12"),
+        ([[0], [1, 2]], "true_labels has 2 labels; must be 12"),
+        (3, "has one value; must be 12"),
+    ],
 )
 def test_another_number_of_true_labels(labels: Any, message: str) -> None:
     memloc.register_dataset("mine", [(image, k % 2) for k, image in enumerate(IMAGES)], true_labels=labels)
     with pytest.raises(UsageError, match=message):
+        read()
+
+
+def test_true_labels_of_unlike_lengths() -> None:
+    memloc.register_dataset("mine", [(image, 0) for image in IMAGES], true_labels=[[0], [1, 2], *range(10)])
+    with pytest.raises(UsageError, match="the label of example 0 is of type list; must be whole numbers or text"):
         read()
 
 

@@ -16,6 +16,7 @@ from memloc.errors import UsageError
 from memloc.models.architectures import resolved
 from memloc.models.build import build
 from memloc.models.dropouts import OwnDropouts
+from memloc.models.gates import Open
 from memloc.models.groups import Network
 from memloc.models.kept import floats
 from memloc.models.traced.network import TracedNetwork
@@ -25,7 +26,7 @@ from tests.run.programs import python
 
 FILE = Path(own_nets.__file__)
 SHAPE, CLASSES = (1, 8, 8), 10
-RUN = ("make", "with_dropout", "sequential", "mlp", "held", "residual", "partly", "lazy")
+RUN = ("make", "with_dropout", "sequential", "mlp", "held", "residual", "partly", "lazy", "in_place")
 
 
 def config(function: str, **more: Any) -> Any:
@@ -107,6 +108,34 @@ def test_what_was_done_is_said() -> None:
     (note,) = (note for note in network("partly").opened.notes if "operation" in note)
     assert note.startswith("Undecided is one operation, without neurons inside: it cannot be traced: ")
     assert note.endswith("(own_nets.py:100: if y.sum() > 1e9:)")
+
+
+@pytest.mark.parametrize("function", RUN)
+def test_the_gradients_of_open_gates(function: str) -> None:
+    """A search never computes the products with gates that are 1; their gradients are those of computed products."""
+    ours, _ = pair(function)
+    ones = {layer: torch.ones(3, *shape, dtype=torch.float64) for layer, shape in ours.neurons.items()}
+    found = []
+    for is_open in (False, True):
+        leaves = {layer: gate.clone().requires_grad_() for layer, gate in ones.items()}
+        logits = ours(images(), gates={layer: Open(gate) for layer, gate in leaves.items()} if is_open else leaves)
+        found.append(torch.autograd.grad(logits.logsumexp(dim=1).sum(), list(leaves.values())))
+    for computed, of_open in zip(*found, strict=True):
+        close(of_open, computed)
+        assert computed.any()
+
+
+def test_functions_that_change_what_they_are_given() -> None:
+    """A hidden unit is behind its activation, as with the functions that return something new."""
+    made = network("in_place")
+    assert made.neurons == {"conv1": (6,), "conv2": (8,), "fc1": (12,), "fc2": (10, 12)}
+    gate = torch.ones(3, 12)
+    gate[1, 4] = 0.0
+    hidden: list[Tensor] = []
+    handle = made.fc2.register_forward_hook(lambda _, given, __: hidden.append(given[0]))  # type: ignore[union-attr]
+    made.eval()(images().float(), gates={"fc1": gate})
+    handle.remove()
+    assert (hidden[0] == 0).nonzero().tolist() == [[1, 4]]
 
 
 def test_groups_and_sites_by_pattern() -> None:

@@ -202,6 +202,7 @@ def test_a_count_of_batches_may_be_absent(folder: Path) -> None:
     [
         ("{from: nowhere, epochs: [0]}", "train.epochs: [0] is only the initialisation"),
         ("{from: nowhere, epochs: [5]}", "train.from: {}/nowhere: no such folder; name one, or a path with {{epoch}} in it"),
+        (f"{{from: {300 * 'n'}, epochs: [5]}}", f"train.from: {{}}/{300 * 'n'}: no such folder; name one"),
         ("{from: others, epochs: [0, 4]}", "train.from: {}/others: no file of epoch 4; there: net-000.pth, net-002.pth"),
         ("{from: 'others/net-{epoch:03d}.pt', epochs: [5]}", "train.from: {}/others/net-005.pt: no such file"),
         ("{from: 'others/{epoch.n}.pt', epochs: [5]}", "train.from: {}/others/{{epoch.n}}.pt: valid in braces: {{epoch}}"),

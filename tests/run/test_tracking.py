@@ -154,6 +154,10 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         ("tensorboard", "valid: tensorboard:DIR"),
         ("mlflow: ", "valid: mlflow:URI"),
         ("", "valid: tensorboard:DIR"),
+        (
+            "tensorboard:~no-such-user/logs",
+            "Could not determine home directory. Write tensorboard:./~no-such-user/logs for a folder",
+        ),
     ],
 )
 def test_bad_targets(text: str, message: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 from collections.abc import Sequence
 from functools import partial
@@ -63,7 +64,7 @@ class CsvFile(TableSource):
 
     def _file(self, path: str) -> str:
         """A path without the blanks around it, as header and labels are; unless there is a file with these blanks."""
-        return path if path == path.strip() or (self.path.parent / path).exists() else path.strip()
+        return path if path == path.strip() or os.path.exists(self.path.parent / path) else path.strip()
 
     def _table(self) -> tuple[list[str], list[list[str]]]:
         """(the header, the rows), each as long as the header."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -33,12 +34,13 @@ class HuggingFace(TableSource):
 
     def stamp(self) -> object:
         """As `LabelledSource.stamp`."""
-        return stamp_of(sorted(file for file in self.path.rglob("*") if file.is_file()))
+        inside = (Path(at, name) for at, _, names in os.walk(self.path) for name in names)
+        return stamp_of(sorted(file for file in inside if os.path.isfile(file)))
 
     def read(self) -> OwnImages:
         """As `OwnSource.read`."""
         folders = [(self.path.name, self.path)]
-        if (self.path / "dataset_dict.json").exists():
+        if os.path.exists(self.path / "dataset_dict.json"):
             splits = _json(self.path / "dataset_dict.json").get("splits")
             folders = [(name, self.path / name) for name in _names(splits, self.path / "dataset_dict.json")]
         train, test, note = halved(folders, str(self.path))
@@ -67,7 +69,7 @@ def _names(names: Any, path: Path) -> list[str]:
 
 def _shards(folder: Path) -> list[Shard]:
     state = folder / "state.json"
-    if not state.exists():
+    if not os.path.exists(state):
         raise UsageError(f"{state}: no such file; {WANTED}")
     listed = _json(state).get("_data_files")
     listed = [entry.get("filename") for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else None

@@ -94,7 +94,7 @@ class ImageFolder(PictureSource):
 def _folders(path: Path) -> list[Path]:
     """The folders in a folder, hidden ones left out, in the order of the bytes of their names."""
     try:
-        inside = [p for p in path.iterdir() if p.is_dir() and not p.name.startswith((".", "__"))]
+        inside = [p for p in path.iterdir() if os.path.isdir(p) and not p.name.startswith((".", "__"))]
     except OSError as error:
         problem = "no such folder" if isinstance(error, FileNotFoundError) else error.strerror
         raise UsageError(f"{path}: {problem}; {WANTED}") from None
@@ -104,8 +104,8 @@ def _folders(path: Path) -> list[Path]:
 def _beside(path: Path, root: Path) -> list[str]:
     """What may be meant as data in a folder of classes, and is not read: images, and folders that `_folders` leaves out."""
     names = sorted((p for p in path.iterdir() if not p.name.startswith(".")), key=lambda p: os.fsencode(p.name))
-    images = [p for p in names if p.suffix.lower() in SUFFIXES and not p.is_dir()]
-    hidden = [p for p in names if p.name.startswith("__") and p.name not in NO_CLASSES and p.is_dir()]
+    images = [p for p in names if p.suffix.lower() in SUFFIXES and not os.path.isdir(p)]
+    hidden = [p for p in names if p.name.startswith("__") and p.name not in NO_CLASSES and os.path.isdir(p)]
     return [shown_name(os.path.relpath(p, root)) for p in (*images, *hidden)]
 
 

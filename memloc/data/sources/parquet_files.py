@@ -69,7 +69,7 @@ def _files(path: str) -> list[tuple[str, Path]]:
     Each comes with what says whether it is for training: its own name, or that of a folder below the one that is named.
     """
     if os.path.isdir(path):
-        files = sorted(file for file in Path(path).rglob("*.parquet") if file.is_file())
+        files = sorted(file for file in Path(path).rglob("*.parquet") if os.path.isfile(file))
     elif os.path.lexists(path) or not glob.has_magic(path):
         files = [Path(path)]
     else:

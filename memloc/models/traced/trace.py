@@ -25,7 +25,6 @@ OUT_OF_PLACE: dict[Any, Callable[..., Any]] = {
     operator.isub: operator.sub,
     operator.imul: operator.mul,
     operator.itruediv: operator.truediv,
-    torch.relu_: torch.relu,
 }
 IN_PLACE_SECOND = (F.relu, F.relu6, F.silu, F.mish, F.hardswish, F.hardsigmoid)  # their second argument is `inplace`
 ROOT = "network"
@@ -105,7 +104,7 @@ def traced(
 def _out_of_place(node: fx.Node) -> None:
     """Makes an operation return a new value. Later operations use it instead of the value that would be changed."""
     before = (node.target, node.args, node.kwargs)
-    node.target = OUT_OF_PLACE.get(node.target, node.target)
+    node.target = OUT_OF_PLACE.get(node.target) or _without_underscore(node.target)
     if node.op == "call_method" and str(node.target).endswith("_") and hasattr(Tensor, str(node.target).rstrip("_")):
         node.target = str(node.target).rstrip("_")
     if node.kwargs.get("inplace"):
@@ -115,6 +114,14 @@ def _out_of_place(node: fx.Node) -> None:
     if before != (node.target, node.args, node.kwargs) and isinstance(node.args[0], fx.Node):
         for user in [user for user in node.args[0].users if node < user]:
             user.replace_input_with(node.args[0], node)
+
+
+def _without_underscore(target: Any) -> Any:
+    """`torch.sigmoid` of `torch.sigmoid_`, `F.leaky_relu` of `F.leaky_relu_`, …; anything else as it is."""
+    name = getattr(target, "__name__", "")
+    if not name.endswith("_") or target not in (getattr(torch, name, None), getattr(F, name, None)):
+        return target
+    return getattr(torch, name[:-1], None) or getattr(F, name[:-1], target)
 
 
 def place(node: fx.Node) -> str:

@@ -38,9 +38,10 @@ def shared_store(store: str) -> str:
     if (scheme := uris.scheme_of(store)) is not None:
         uris.check(store, scheme)
         return store
+    absolute = uris.absolute(store)
     if not Path(store).expanduser().is_absolute():
         raise UsageError(
             f"store {store}: a job needs one that all of its nodes see; name an absolute path on a shared disk, or a URI "
             "such as s3://BUCKET/FOLDER, with --store or MEMLOC_STORE"
         )
-    return uris.absolute(store)
+    return absolute
