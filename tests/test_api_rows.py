@@ -158,3 +158,12 @@ def test_nothing_in_a_store_is_markup(tmp_path: Path) -> None:
 
 def test_types_are_there_for_users() -> None:
     assert (Path(memloc.__file__).parent / "py.typed").is_file()
+
+
+def test_a_date_that_python_has_not_is_one_line(tiny: Path) -> None:
+    store = memloc.open_store(str(tiny))
+    message = r"^SQL: pandas has no such value: .*; make it text, such as CAST\(x AS VARCHAR\)$"
+    for value in ("'infinity'::DATE", "'12000-01-01'::DATE", "'24:00:00'::TIME", "['infinity'::DATE]"):
+        with pytest.raises(UsageError, match=message):
+            store.sql(f"SELECT {value} AS x")
+    assert store.sql("SELECT 'infinity'::DATE::VARCHAR AS x")["x"].tolist() == ["infinity"]

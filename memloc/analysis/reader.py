@@ -10,7 +10,6 @@ from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -21,6 +20,7 @@ from memloc.analysis.atlas import atlas, declared, of_tables
 from memloc.analysis.stage_versions import warn_of_versions
 from memloc.analysis.sweep_records import trials_of
 from memloc.analysis.views import VIEWS, with_scores
+from memloc.analysis.written import as_arrow, locked
 from memloc.errors import StoreError, UsageError, nearest
 from memloc.stages.detection.scores import SCORES
 from memloc.stages.plugins import NAME
@@ -28,8 +28,6 @@ from memloc.store import Snapshot, Store, schemas, tables
 from memloc.store.shown import Shown
 
 _SCAN_FAILED = re.compile(r"reading the stream|get_next failed")  # DuckDB's words for an error in an Arrow dataset
-# DuckDB would hand them on as bytes, as a negative number, or without the zone.
-_NOT_IN_ARROW = re.compile(r"\b(BIT|BIGNUM|VARINT|UHUGEINT|TIME WITH TIME ZONE)\b")
 _NO_TABLE = re.compile(r"Table with name (\S+) does not exist")
 
 
@@ -74,7 +72,7 @@ class Reader:
         self._known = known_tables()
         self.tables = tables.names(seen.commits, self._known)
         self._names = {name.lower(): name for name in (*self.tables, *VIEWS)}
-        self._connection = _locked()
+        self._connection = locked()
         self._there: set[str] = set()
 
     def close(self) -> None:
@@ -132,14 +130,7 @@ class Reader:
         raise AssertionError("unreachable")
 
     def _as_arrow(self, sql: str) -> pa.Table:
-        """The rows of a statement; columns of types that Arrow has not are text, as DuckDB writes them."""
-        found = self._connection.sql(_without_end(sql))
-        foreign = [_NOT_IN_ARROW.search(str(kind)) is not None for kind in found.types]
-        if not any(foreign):
-            return found.to_arrow_table()
-        # By their places: a name may be there twice.
-        taken = [f"CAST(#{n} AS VARCHAR)" if is_text else f"#{n}" for n, is_text in enumerate(foreign, 1)]
-        return found.project(", ".join(taken)).to_arrow_table().rename_columns(found.columns)
+        return as_arrow(self._connection.sql(_without_end(sql)))
 
     def _named(self, named: Mentions) -> list[str]:
         return [name for lower, name in self._names.items() if lower in named.names]
@@ -204,20 +195,6 @@ class Reader:
             names = list(self._names.values())
             return f"no table {absent[1]}{nearest(absent[1], names)}; valid: {', '.join(names)}"
         return message
-
-
-def _locked() -> Any:
-    """A connection that touches neither files nor settings."""
-    connection = duckdb.connect(":memory:")
-    # It would appear among the rows on standard output. Jupyter without ipywidgets has none, and refuses to change that.
-    if connection.execute("SELECT current_setting('enable_progress_bar')").fetchall() != [(False,)]:
-        connection.execute("SET enable_progress_bar=false")
-    # The order matters: each of them would forbid the one before.
-    connection.execute("SET temp_directory=''")
-    connection.execute("SET python_enable_replacements=false")
-    connection.execute("SET enable_external_access=false")
-    connection.execute("SET lock_configuration=true")
-    return connection
 
 
 def _without_end(sql: str) -> str:

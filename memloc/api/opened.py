@@ -90,11 +90,15 @@ class OpenStore:
         """The rows of one SELECT over the tables and views (DuckDB's SQL); the arguments as in `table`.
 
         Raises:
-            UsageError: where it is not one valid SELECT.
+            UsageError: where it is not one valid SELECT, or has a date or time that Python has not (the year 10000).
         """
         check_text("query", query, "one SELECT, such as 'SELECT * FROM trials'")
         check_sweep(sweep, partial)
-        frame: pd.DataFrame = run_sql(self._store, query, sweep, partial).to_pandas()
+        rows = run_sql(self._store, query, sweep, partial)
+        try:
+            frame: pd.DataFrame = rows.to_pandas()
+        except ValueError as error:  # such as a date after the year 9999
+            raise UsageError(f"SQL: pandas has no such value: {error}; make it text, such as CAST(x AS VARCHAR)") from None
         return frame
 
     def claims(self, *, sweep: str | None = None, paper: str = "maini2023") -> pd.DataFrame:

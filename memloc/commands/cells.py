@@ -1,7 +1,8 @@
-"""The values of a query as text: numbers, spans of time and bytes."""
+"""The values of a query as text: numbers and bytes."""
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,48 +18,36 @@ def number(value: float, digits: int) -> str:
 
 
 def readable(value: Any) -> Any:
-    """A value with spans of time and bytes in it as DuckDB writes them: JSON and CSV have no type for either."""
-    import pyarrow as pa
-
-    if isinstance(value, pa.MonthDayNano):
-        return span(value)
+    """A value with bytes in it as DuckDB writes them: JSON and CSV have no type for them."""
     if isinstance(value, bytes):
         return letters(value)
     if isinstance(value, dict):
-        return {readable(k): readable(v) for k, v in value.items()}
+        return {_inner(k): _inner(v) for k, v in value.items()}
     if isinstance(value, list):
-        return [readable(v) for v in value]
-    return tuple(map(readable, value)) if type(value) is tuple else value  # an entry of a MAP
+        return [_inner(v) for v in value]
+    return tuple(map(_inner, value)) if type(value) is tuple else value  # an entry of a MAP
+
+
+def _inner(value: Any) -> Any:
+    """A value inside of another one, where an exact number would be written as Python code."""
+    return plain_number(value) if isinstance(value, Decimal) else readable(value)
+
+
+def plain_number(value: Decimal) -> float:
+    """An exact number (a sum of whole numbers is one) as a whole number, if it is one."""
+    return int(value) if value == value.to_integral_value() else float(value)
 
 
 def as_texts(rows: pa.Table) -> pa.Table:
-    """The rows with columns of spans, bytes, lists and structs as columns of text."""
+    """The rows with columns of bytes, lists and structs as columns of text."""
     import pyarrow as pa
 
     for place, field in enumerate(rows.schema):
-        kinds = (pa.types.is_interval, pa.types.is_binary, pa.types.is_large_binary, pa.types.is_nested)
+        kinds = (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_nested)
         if any(is_of(field.type) for is_of in kinds):
             texts = [None if v is None else str(readable(v)) for v in rows[place].to_pylist()]
             rows = rows.set_column(place, field.name, pa.array(texts, pa.string()))
     return rows
-
-
-def span(value: Any) -> str:
-    """`1 year 2 months 3 days 04:05:06.5` of months, days and nanoseconds."""
-    years, months = _divided(value.months, 12)
-    parts = [(years, "year"), (months, "month"), (value.days, "day")]
-    words = [f"{n} {noun}{'' if abs(n) == 1 else 's'}" for n, noun in parts if n]
-    seconds, fraction = divmod(abs(value.nanoseconds), 10**9)
-    clock = f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}"
-    clock += f".{fraction:09}".rstrip("0") if fraction else ""
-    sign = "-" if value.nanoseconds < 0 else ""
-    return " ".join([*words, sign + clock] if value.nanoseconds or not words else words)
-
-
-def _divided(n: int, by: int) -> tuple[int, int]:
-    """(whole, rest), both with the sign of n."""
-    whole, rest = divmod(abs(n), by)
-    return (whole, rest) if n >= 0 else (-whole, -rest)
 
 
 def letters(value: bytes) -> str:

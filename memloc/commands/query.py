@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperCommand
 
 from memloc.commands import completion, options, terminal
-from memloc.commands.cells import as_texts, number, readable
+from memloc.commands.cells import as_texts, number, plain_number, readable
 from memloc.commands.modes import refuse_others
 from memloc.commands.output import check_ending, write_whole
 from memloc.commands.text_table import text_table
@@ -123,15 +123,10 @@ def render(rows: Any, format: Format, fit: bool = False) -> bytes:
     fit: a table is for standard output, and as narrow as a terminal there.
     """
     if format is Format.parquet:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+        return _parquet(rows)
+    from memloc.analysis.written import written
 
-        sink = io.BytesIO()
-        try:
-            pq.write_table(rows, sink)
-        except pa.ArrowNotImplementedError as error:
-            raise UsageError(f"--format parquet: {error}; make it text, such as CAST(x AS VARCHAR)") from None
-        return sink.getvalue()
+    rows = written(rows)
     if format is Format.json:
         import json
 
@@ -153,14 +148,27 @@ def render(rows: Any, format: Format, fit: bool = False) -> bytes:
     return text_table(rows.column_names, [[_cell(v) for v in row.values()] for row in rows.to_pylist()], fit).encode()
 
 
+def _parquet(rows: Any) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = io.BytesIO()
+    try:
+        pq.write_table(rows, sink)
+    except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:  # a type, and a value
+        problem = " ".join(str(error).split())
+        raise UsageError(f"--format parquet: {problem}; make it text, such as CAST(x AS VARCHAR)") from None
+    return sink.getvalue()
+
+
 def _plain(value: Any) -> Any:
-    """A value for JSON: exact numbers (a sum of whole numbers is a Decimal) are numbers, NaN and infinities are null."""
+    """A value for JSON: exact numbers are numbers, NaN and infinities are null."""
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):  # an entry of a MAP is a tuple
         return [_plain(v) for v in value]
     if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
+        return plain_number(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -72,8 +72,8 @@ def test_the_connection_is_opened_once_and_locked_before_the_first_query(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[Any] = []
-    original = reading._locked
-    monkeypatch.setattr(reading, "_locked", lambda: opened.append(original()) or opened[-1])
+    original = reading.locked
+    monkeypatch.setattr(reading, "locked", lambda: opened.append(original()) or opened[-1])
     store = Store(str(tiny))
     reader = Reader(store, visible(store, store.snapshot(), None, False))
     for _ in range(2):

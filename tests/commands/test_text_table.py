@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
 from memloc import commands
+from memloc.analysis.written import as_arrow
 from memloc.commands.query import Format, render
 from memloc.commands.text_table import text_table
 from memloc.errors import MemlocWarning, UsageError
@@ -79,7 +82,7 @@ def test_many_columns_are_several_tables(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def rows(sql: str) -> Any:
-    return duckdb.connect().sql(sql).to_arrow_table()
+    return as_arrow(duckdb.connect().sql(sql))
 
 
 def shown(sql: str) -> list[str]:
@@ -116,9 +119,50 @@ def test_spans_and_bytes_are_as_duckdb_writes_them(value: str) -> None:
     render(rows(sql), Format.latex)
 
 
-def test_what_parquet_cannot_hold_is_one_line() -> None:
-    with pytest.raises(UsageError, match=r"^--format parquet: .*; make it text, such as CAST\(x AS VARCHAR\)$"):
-        render(rows("SELECT INTERVAL '1 day' AS x"), Format.parquet)
+TIMES = [  # Python has no year below 1 or above 9999, nothing infinite, and no hour 24
+    *(f"'{text}'::DATE" for text in ("infinity", "-infinity", "0044-03-15 (BC)", "12000-01-01", "2020-02-29")),
+    *(f"'{text}'::TIMESTAMP" for text in ("infinity", "-infinity", "0044-03-15 (BC) 01:02:03.5", "12000-01-01 01:02:03.5")),
+    *(f"'{text}'::TIMESTAMPTZ" for text in ("infinity", "12000-01-01 01:02:03+00", "2020-02-29 01:02:03.25+00")),
+    *(f"'infinity'::TIMESTAMP_{unit}" for unit in ("S", "MS", "NS")),
+    "'2020-02-29 01:02:03.123456789'::TIMESTAMP_NS",
+    "'24:00:00'::TIME",
+    "'01:02:03.5'::TIME",
+]
+
+
+@pytest.mark.parametrize("value", TIMES)
+def test_dates_and_times_are_as_duckdb_writes_them(value: str) -> None:
+    ((text,),) = duckdb.connect().sql(f"SELECT ({value})::VARCHAR").fetchall()
+    assert shown(f"SELECT {value} AS x, 'end' AS n")[0].rpartition("  ")[0].strip() == text
+    kind = value.rpartition("::")[2]
+    every = f"SELECT {value} AS x, [{value}] AS l, {{'k': {value}}} AS s, MAP {{{value}: 1}} AS m, [{value}]::{kind}[1] AS f"
+    columns = {"x": text, "l": [text], "s": {"k": text}, "m": [[text, 1]], "f": [text]}
+    assert json.loads(render(rows(every), Format.json)) == [columns]
+    written = list(csv.reader(io.StringIO(render(rows(every), Format.csv).decode())))[1]
+    assert written == [text, f"['{text}']", f"{{'k': '{text}'}}", f"[('{text}', 1)]", f"['{text}']"]
+    assert f"\n{text} & 1" in render(rows(f"SELECT {value} AS x, 1 AS n"), Format.latex).decode()
+
+
+def test_numbers_inside_of_others() -> None:
+    assert shown("SELECT MAP {1: 1.5} AS m") == ["[(1, 1.5)]"]
+    assert shown("SELECT {'total': sum(n)} AS s FROM range(3) AS t(n)") == ["{'total': 3}"]
+    sql = "SELECT MAP {1: 'nan'::DOUBLE} AS m, MAP {1: {'x': 1.5}} AS d"
+    assert json.loads(render(rows(sql), Format.json)) == [{"m": [[1, None]], "d": [[1, {"x": 1.5}]]}]
+
+
+@pytest.mark.parametrize("value", ["union_value(a := 1)", "'infinity'::TIMESTAMP_S", "struct_pack()"])
+def test_what_parquet_cannot_hold_is_one_line(value: str) -> None:
+    with pytest.raises(UsageError, match=r"^--format parquet: .*; make it text, such as CAST\(x AS VARCHAR\)$") as caught:
+        render(rows(f"SELECT {value} AS x"), Format.parquet)
+    assert "\n" not in str(caught.value)
+
+
+def test_parquet_holds_rare_dates_as_duckdb_reads_them(tmp_path: Path) -> None:
+    values = "'infinity'::DATE AS a, '12000-01-01'::DATE AS b, '-infinity'::TIMESTAMP AS c"
+    (tmp_path / "x.parquet").write_bytes(render(rows(f"SELECT {values}"), Format.parquet))
+    texts = "SELECT a::VARCHAR, b::VARCHAR, c::VARCHAR FROM '{}'"
+    read = duckdb.connect().sql(texts.format(tmp_path / "x.parquet")).fetchall()
+    assert read == [("infinity", "12000-01-01", "-infinity")]
 
 
 def test_a_warning_is_broken_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
