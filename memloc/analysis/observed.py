@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Self
 
 import numpy as np
@@ -68,6 +69,10 @@ class Observed:
     def sizes(self) -> Sizes:
         """Those of one of its trainings."""
         return self.observations.sizes[self.trials[0]]
+
+    def examples_of(self, of_set: str) -> Callable[[tuple[str, ...]], int | None]:
+        """From some of its trainings: how many distinct examples of a set these have, as in `examples`."""
+        return cache(lambda trials: self.only(trials).examples(of_set))
 
     def examples(self, of_set: str) -> int | None:
         """How many distinct (data_seed, example) a set has: clean, noisy, test. None: nobody knows.

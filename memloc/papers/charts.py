@@ -14,9 +14,11 @@ import numpy as np
 import pandas as pd
 
 from memloc.statistics import Interval
+from memloc.statistics.quantities import share
 from memloc.statistics.trainings import OverTrainings
 
 Quantity: TypeAlias = Callable[[list[float]], OverTrainings]  # from one finite value per training
+Examples: TypeAlias = Callable[[tuple[str, ...]], int | None]  # how many distinct examples trainings have; None: not known
 
 BANDS = 5  # the fewest trainings that are drawn as a band with whiskers, and not as themselves
 
@@ -136,7 +138,15 @@ def line(name: str, table: pd.DataFrame, quantity: Quantity) -> Line:
         table: trainings × x, in order of x; NaN where a training has no value.
         quantity: how the trainings' values make an estimate, for example `mean_of_trainings`.
     """
-    cells = [over(table[x], quantity) for x in table.columns]
+    return _line(name, table, [over(table[x], quantity) for x in table.columns])
+
+
+def line_of_shares(name: str, table: pd.DataFrame, examples: Examples) -> Line:
+    """As `line`, for shares of examples. Each estimate counts the examples of those trainings that have a value there."""
+    return _line(name, table, [share_over(table[x], examples) for x in table.columns])
+
+
+def _line(name: str, table: pd.DataFrame, cells: Sequence[OverTrainings | None]) -> Line:
     return Line(
         name,
         [float(x) for x in table.columns],
@@ -149,6 +159,12 @@ def over(values: Iterable[float], quantity: Quantity) -> OverTrainings | None:
     """The estimate over the trainings that have a value; None if none has."""
     known = [float(v) for v in values if math.isfinite(v)]
     return quantity(known) if known else None
+
+
+def share_over(values: pd.Series[float], examples: Examples) -> OverTrainings | None:
+    """A share of examples over the trainings that have it; None if none has. values: by training."""
+    known = {str(trial): float(v) for trial, v in values.items() if math.isfinite(v)}
+    return share([*known.values()], examples((*known,))) if known else None
 
 
 def by_training(frame: pd.DataFrame, x: str, y: str) -> pd.DataFrame:

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from memloc.papers.charts import by_training, decades, line, over
+from memloc.papers.charts import by_training, decades, line, line_of_shares, over
 from memloc.statistics import student_interval
-from memloc.statistics.quantities import mean_of_trainings
+from memloc.statistics.quantities import accuracy, mean_of_trainings
 
 
 def test_a_line_has_every_training_and_the_estimate_over_those_with_a_value() -> None:
@@ -22,6 +22,14 @@ def test_a_line_has_every_training_and_the_estimate_over_those_with_a_value() ->
         assert interval is not None
         assert tuple(interval) == pytest.approx(tuple(student_interval(known) or ()))
     assert made.values[2] is None
+
+
+def test_a_line_of_shares_counts_the_examples_of_those_with_a_value() -> None:
+    table = pd.DataFrame({1: [0.2, 0.4], 3: [0.5, math.nan], 4: [math.nan] * 2}, index=["a", "b"])
+    made = line_of_shares("noisy", table, {("a", "b"): 50, ("a",): 20}.__getitem__)
+    assert (made.name, made.x, made.each) == ("noisy", [1.0, 3.0, 4.0], [[0.2, 0.5, None], [0.4, None, None]])
+    both, alone = accuracy([0.2, 0.4], 50), accuracy([0.5], 20)
+    assert made.values == [both.printed, alone.printed, None]
 
 
 def test_infinite_values_do_not_count() -> None:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import pandas as pd
 
 from memloc.analysis.observed import Observed, trials_of
 from memloc.models.probe_sites import INPUT, SOFTMAX
-from memloc.papers.charts import Dots, over
+from memloc.papers.charts import Dots, share_over
 from memloc.papers.claims import Case, Claim, of_stage
 from memloc.papers.deciding import ABOVE_HALF, Estimate, decided, untestable
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, per_setting
@@ -58,13 +56,12 @@ def _by_site(subject: Subject) -> Drawn:
     """What each probe gives of each set, a chart for each kind of probe."""
     rows, charts = final_rows(subject), []
     sites = list(dict.fromkeys(rows["site"]))
-    sizes = {"clean": subject.examples("clean"), "noisy": subject.examples("noisy")}
     for kind, title in KINDS.items():
         values = {}
         for name, column in SETS.items():
             of_kind = rows[rows["probe"] == kind].pivot(index="trial", columns="site", values=column)
-            quantity = partial(share, n=sizes[name.partition(",")[0]])
-            values[name] = [over(of_kind[site].astype(float), quantity) for site in sites]
+            examples = subject.examples_of(name.partition(",")[0])
+            values[name] = [share_over(of_kind[site].astype(float), examples) for site in sites]
         known = {name: of for name, of in values.items() if any(one is not None for one in of)}
         if known:
             charts.append(Dots(subject.titled(title), sites, known, "share of the examples", sql_of(subject), (0.0, 1.0)))

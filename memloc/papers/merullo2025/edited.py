@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -68,9 +68,9 @@ class Edits:
     def trials(self) -> list[str]:
         return sorted(set(self.frame["trial"]))
 
-    def examples(self, of_set: str, trials: Sequence[str] = ()) -> int | None:
-        """How many distinct examples a set of trainings has, by default of all edits' ones; None: it is not known."""
-        return self.one.only(trials or self.trials).examples("noisy" if of_set == "true" else of_set)
+    def examples_of(self, of_set: str) -> Callable[[tuple[str, ...]], int | None]:
+        """From some of the trainings: how many distinct examples of a set these have; None: it is not known."""
+        return self.one.examples_of("noisy" if of_set == "true" else of_set)
 
     def values(self, of_set: str) -> pd.Series[float]:
         """{trial: accuracy on a set}, of edits of which each training has one."""
@@ -79,7 +79,7 @@ class Edits:
     def share(self, of_set: str) -> OverTrainings | None:
         """The accuracy on a set, over the trainings. None where no training has it."""
         values = self.values(of_set)
-        return None if values.empty else share(list(values), self.examples(of_set, list(values.index)))
+        return None if values.empty else share(list(values), self.examples_of(of_set)((*values.index,)))
 
     def less(self, other: Edits, of_set: str) -> tuple[list[str], OverTrainings | None]:
         """(trainings, these edits' accuracy less that of the others), of the trainings that have both."""
@@ -87,7 +87,7 @@ class Edits:
         both = sorted({*mine.index} & {*theirs.index})
         if not both:
             return [], None
-        n = self.examples(of_set, both)
+        n = self.examples_of(of_set)((*both,))
         return both, difference(share(list(mine[both]), n), share(list(theirs[both]), n))
 
 

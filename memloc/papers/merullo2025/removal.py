@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 
-from memloc.papers.charts import Curves, Line, Table, by_training, line
+from memloc.papers.charts import Curves, Line, Table, by_training, line_of_shares
 from memloc.papers.claims import Case, Claim, Estimates, here, of_stage
 from memloc.papers.deciding import POSITIVE, Estimate, decided, untestable
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, per_setting
 from memloc.papers.merullo2025.edited import RHO, SETS, Edits
 from memloc.statistics import in_brackets
-from memloc.statistics.quantities import share
 from memloc.statistics.regions import Region
 
 REGIONS = {"noisy": Region(hi=0.15), "true": Region(lo=0.8), "clean": Region(lo=0.98)}
@@ -121,7 +119,7 @@ def _line(rank: str, edits: Edits) -> Line | None:
     at = {rho: x + k * 1e-6 for k, (x, rho) in enumerate(kept) if x >= WHOLE}
     if not at:
         return None
-    return line(rank, noisy[[*at]].set_axis([*at.values()], axis=1), partial(share, n=edits.examples("noisy")))
+    return line_of_shares(rank, noisy[[*at]].set_axis([*at.values()], axis=1), edits.examples_of("noisy"))
 
 
 def _over_rho(subject: Subject) -> Drawn:
@@ -132,7 +130,7 @@ def _over_rho(subject: Subject) -> Drawn:
         mine = edits.usual(rank=rank)
         if len(set(mine.frame["rho"])) > 1:
             tables = {of_set: by_training(mine.frame, "rho", column).dropna(axis=1) for of_set, column in SETS.items()}
-            panels[rank] = [line(s, t, partial(share, n=mine.examples(s))) for s, t in tables.items() if not t.empty]
+            panels[rank] = [line_of_shares(s, t, mine.examples_of(s)) for s, t in tables.items() if not t.empty]
     title = subject.titled("Accuracy over the share that is kept")
     return [Curves(title, panels, "share of the energy kept", "accuracy", edits.sql, y_range=(0.0, 1.0))] if panels else []
 

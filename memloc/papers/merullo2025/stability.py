@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from functools import partial
 
 import numpy as np
 import pandas as pd
 from scipy.special import chdtri
 
-from memloc.papers.charts import Curves, Dots, Line, by_training, line
+from memloc.papers.charts import Curves, Dots, Line, by_training, line_of_shares
 from memloc.papers.claims import Case, Claim, Estimates, here
 from memloc.papers.deciding import Estimate, decided, untestable
 from memloc.papers.exhibits import Drawn, Subject
 from memloc.papers.merullo2025.edited import RHO, SETS, Edits
 from memloc.papers.merullo2025.removal import WITHOUT, exhibit
 from memloc.statistics import Interval
-from memloc.statistics.quantities import mean_of_trainings, share
+from memloc.statistics.quantities import mean_of_trainings
 from memloc.statistics.regions import Region, decide
 from memloc.statistics.trainings import DECIDING, PRINTED
 
@@ -124,7 +123,7 @@ def _by_epoch(subject: Subject) -> Drawn:
     panels: dict[str, list[Line]] = {}
     for name, mine in several.items():
         tables = {of_set: by_training(mine.frame, "epoch", column).dropna(axis=1) for of_set, column in SETS.items()}
-        lines = [line(s, t, partial(share, n=mine.examples(s))) for s, t in tables.items() if not t.empty]
+        lines = [line_of_shares(s, t, mine.examples_of(s)) for s, t in tables.items() if not t.empty]
         panels |= {name: lines} if lines else {}
     title = subject.titled("Checkpoints")
     return [Curves(title, panels, "epoch", "accuracy", edits.sql, y_range=(0.0, 1.0))] if panels else []

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import binomtest
 from sklearn.metrics import roc_auc_score
 
 from memloc.analysis.reading import run_sql
@@ -121,6 +122,19 @@ def test_the_figures(made: Simulated) -> None:
     # Nothing else was run: the two views are one.
     (only,) = made.shown(WHERE).charts
     assert only.rows == ["conv1", "res1", "softmax"]
+
+
+def test_probes_count_the_examples_of_the_trainings_that_have_a_value_there(made: Simulated) -> None:
+    """Nobody knows the true labels of the other training, whose mislabeled examples are others."""
+    for data_seed, true in ((0, (0.4, 0.9, 0.8, 0.5)), (1, (None,) * 4)):
+        probed(made, made.training(n=N, data_seed=data_seed), drawn(0, 3.0, 0.0), true)  # type: ignore[arg-type]
+    masc = chart(made, PROBES, "Nearest subspaces")
+    for name, share, n in (("noisy, true label", 0.9, NOISY), ("noisy", 0.2, 2 * NOISY), ("clean", 0.8, 2 * (N - NOISY))):
+        quantity = masc.values[name][1]
+        limits = binomtest(round(share * n), n).proportion_ci(0.95, "wilson")
+        assert quantity is not None
+        assert quantity.examples is not None
+        assert quantity.examples(0.95) == pytest.approx((limits.low, limits.high)), name
 
 
 def test_the_two_views_of_where_have_the_same_networks(made: Simulated) -> None:

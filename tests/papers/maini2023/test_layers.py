@@ -299,6 +299,16 @@ def student_half(differences: Any) -> float:
     return float(stats.t.ppf(0.975, len(differences) - 1) * stats.sem(differences))
 
 
+def test_the_critical_group_counts_the_examples_of_the_trainings_that_are_compared(simulated: Simulated) -> None:
+    """Another training was set back to its last epoch alone. Its mislabeled examples are others."""
+    left = {"stem": 0.95, "layer3": 0.3, "layer4": 0.6}
+    rewound(simulated, left, model="resnet50")
+    alone = simulated.judged()["W3.cifar10.resnet50"]
+    simulated.rewind(simulated.training(data_seed=1, n=N, model="resnet50"), left, epochs=())
+    found = simulated.judged()["W3.cifar10.resnet50"]
+    assert (found.seeds, found.lo, found.hi) == (1, alone.lo, alone.hi)
+
+
 def test_the_largest_other_group_is_each_trainings_own(simulated: Simulated) -> None:
     """layer3 costs more than layer1 and layer2 on average, and never most: its difference is −0.1 in both trainings."""
     groups = [{"layer1": 0.4, "layer2": 0.9, "layer3": 0.5}, {"layer1": 0.9, "layer2": 0.4, "layer3": 0.5}]

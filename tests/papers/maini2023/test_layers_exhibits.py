@@ -118,6 +118,21 @@ def test_intervals_of_learning_curves_are_over_distinct_examples(made: Simulated
             assert limits(shown[name], 7) == pytest.approx(wilson(share, n)), name
 
 
+@pytest.mark.parametrize("exhibit", [REWINDING, RETRAINING])
+def test_intervals_count_the_examples_of_the_trainings_that_have_a_value_there(made: Simulated, exhibit: Exhibit) -> None:
+    """The other one's mislabeled examples are others, and it has one epoch less."""
+    setting = {"n": 200, "noise": 0.3, "noisy_acc": [0.4] * 50}
+    stage = "rewind" if exhibit is REWINDING else "retrain"
+    for data_seed, epochs in enumerate(((20, 30), (30,))):
+        given = {(layer, epoch): (0.8, 0.4) for layer in LAYERS for epoch in epochs}
+        analyse(made, made.training(**setting, data_seed=data_seed), stage, given)
+    shown = lines(made.drawn(exhibit)[0].charts[-1], "block")
+    for name, share, n in (("clean", 0.8, 140), ("noisy", 0.4, 60)):
+        assert list(shown[name].x) == [20, 30]
+        assert limits(shown[name], 0) == pytest.approx(wilson(share, n))
+        assert limits(shown[name], 1) == pytest.approx(wilson(share, 2 * n))
+
+
 # --- rewinding ----------------------------------------------------------------------------------------------------------
 
 

@@ -260,6 +260,20 @@ def test_beside_other_ways(made: Simulated) -> None:
     }
 
 
+def test_a_line_counts_the_examples_of_the_trainings_that_have_a_value_there(made: Simulated) -> None:
+    """The other training has one ρ less; its own mislabeled examples are others."""
+    (one,), (other,) = trained(made, 1), trained(made, 1, data_seed=1)
+    edit(made, one, {("kfac", 0.8): noisy(0.1), ("kfac", 0.9): (0.995, 0.1, 0.9, 0.98)})
+    edit(made, other, {("kfac", 0.9): (0.995, 0.1, 0.9, 0.98)})
+    (traded,) = [c for s in made.drawn(EXHIBITS["exchange"]) for c in s.charts]
+    assert isinstance(traded, Curves)
+    (line,) = next(iter(traded.panels.values()))
+    for value, n in zip(line.values, (NOISY, 2 * NOISY), strict=True):
+        wilson = stats.binomtest(n // 10, n).proportion_ci(0.95, "wilson")
+        assert value is not None
+        assert (value.lo, value.hi) == pytest.approx((wilson.low, wilson.high))
+
+
 def test_two_seeds_say_little_of_their_spread(made: Simulated) -> None:
     for trial, value in zip(trained(made, 2), (0.05, 0.09), strict=True):
         edit(made, trial, {("kfac",): noisy(value)})

@@ -12,7 +12,7 @@ from memloc.analysis.settings import DATASETS, Scope
 from memloc.papers.claims import PRESENT, RATES, Case, Claim, Estimates, grid, of_stage
 from memloc.papers.deciding import ABOVE_HALF, Estimate, decided
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, Wanted, per_setting
-from memloc.papers.maini2023.layers.accuracies import KEPT, Sets, accuracies, drawn_by_layer
+from memloc.papers.maini2023.layers.accuracies import BY_LABEL, KEPT, Sets, accuracies, drawn_by_layer
 from memloc.papers.maini2023.widths import Picture, against_width
 from memloc.statistics.quantities import share, share_of_groups
 from memloc.statistics.regions import Region
@@ -73,8 +73,8 @@ def _rows(one: Observed) -> tuple[pd.DataFrame, str]:
     return through.agg(best="max", final="last").reset_index().sort_values(["trial", "layer"]), sql
 
 
-def drawn(sets: Sets | None = None) -> Callable[[Subject], Drawn]:
-    """Draws the accuracies of the sets over epochs of retraining, a panel per layer group. sets: by default by label."""
+def drawn(sets: Sets = BY_LABEL) -> Callable[[Subject], Drawn]:
+    """Draws the accuracies of the sets over epochs of retraining, a panel per layer group."""
     draw = drawn_by_layer("retrain", sets)
     return lambda subject: draw(as_long(subject))
 

@@ -24,7 +24,7 @@ from memloc.papers.deciding import (
     untestable,
 )
 from memloc.papers.exhibits import Drawn, Exhibit, Subject, Wanted, per_setting
-from memloc.papers.maini2023.layers.accuracies import KEPT, accuracies, by_label, by_layer, learning
+from memloc.papers.maini2023.layers.accuracies import KEPT, accuracies, by_layer, learning
 from memloc.papers.maini2023.widths import Picture, against_width
 from memloc.seeds import stream
 from memloc.statistics import rank_correlations, spearman_test
@@ -181,10 +181,10 @@ def critical(case: Case) -> Estimate:
     The estimate is its drop minus the largest drop of another group of the same training.
     """
     rewound, expected = Rewound.of(case), CRITICAL[case.scope.dataset]
-    means, n = rewound.left("noisy_acc"), case.examples("noisy")
+    means = rewound.left("noisy_acc")
     if expected not in means or means.shape[1] < 2:
         return untestable(f"{expected} was not rewound, or nothing else", list(means.index), rewound.sql)
-    others = means.drop(columns=expected)
+    others, n = means.drop(columns=expected), case.only(list(means.index)).examples("noisy")
     gap = difference(share(list(others.min(axis=1)), n), share(list(means[expected]), n))
     most = ", ".join(dict.fromkeys(map(str, others.idxmin(axis=1))))
     compared = f"noisy accuracy that rewinding {expected} costs, minus the most that another group costs ({most})"
@@ -233,7 +233,7 @@ L1, W1, *_ = CLAIMS
 def _training_and_rewinding(subject: Subject) -> Drawn:
     """The learning curves, and the accuracies over the epoch rewound to."""
     _, cells = Rewound.of(subject).early
-    curves = by_layer(subject, subject.titled(SET_BACK), "rewind", by_label(subject))
+    curves = by_layer(subject, subject.titled(SET_BACK), "rewind")
     panels = {layer: [_as_judged(one, layer, cells) for one in lines] for layer, lines in curves.panels.items()}
     return [learning(subject, subject.titled(TRAINING)), replace(curves, panels=panels)]
 
