@@ -18,13 +18,13 @@ from memloc.counts import counted
 from memloc.data import Raw, images_of
 from memloc.data.arrays import U8
 from memloc.errors import MemlocError
-from memloc.report import neurons, sprite
+from memloc.report import neurons, sprite, training_sets
 from memloc.report.offline import for_script
 from memloc.report.sprite import Key
-from memloc.report.training_sets import TrainingSet, means, quotas, ranks, scores, short, training_sets
+from memloc.report.training_sets import TrainingSet, means, quotas, ranks, scores, short
 
 IMAGES = 4_000  # thumbnails on a page
-LARGEST = 7_500_000  # bytes of the data and the picture, about; the whole page has at most 10 MB
+LARGEST = 7_500_000  # bytes of the data and the picture as the page has them; the whole page has at most 10 MB
 
 NAMES = {  # of scores, where the column's own name would not do
     "aum": "area under the margin",
@@ -73,33 +73,57 @@ class Explorer:
 
 def explorer(observations: Observations, data_dir: Path | None, problems: list[str]) -> Explorer | None:
     """The examples of a store, or None if it has none. problems: gets a line for each data set without images."""
-    sets = training_sets(observations)
+    sets = training_sets.training_sets(observations)
     if not sets:
         return None
     if any(one.left_out for one in sets):
         observations = observations.of_trials({trial for one in sets for trial in one.trials})
     frames = [frame.assign(rank=ranks(frame)) for frame in means(observations, sets)]
-    kept = [
-        frame.sort_values("rank", kind="stable").head(quota).sort_values("example")
-        for frame, quota in zip(frames, quotas(frames), strict=True)
-    ]
-    described: list[dict[str, Any]] = [
-        {**names, **_columns(frame, rows), "classes": one.class_names(observations),
-         "files": one.files(observations, rows["example"].tolist()),
-         "networks": _networks(observations, one, rows["example"].tolist()),
-         "neurons": neurons.closed(observations, one, rows["example"].tolist()),
-         "located": neurons.located(observations, one, rows["example"].tolist())}
-        for one, names, frame, rows in zip(sets, _names(sets), frames, kept, strict=True)
-    ]  # fmt: skip
-    room = (LARGEST - len(Explorer({"sets": described}, "").json)) * 3 // 4  # a data URI takes a third more
+    kept, described, room = _fitting(observations, sets, frames)
     sheet = sprite.sprite(_images(sets, kept, data_dir, problems), room)
-    for one, words, frame in zip(sets, described, frames, strict=True):
-        tiles = [sheet.tiles.get((one.source, e)) for e in words["example"]]
-        words |= {"tile": tiles, "size": sheet.sizes.get(one.source), **_about(one, len(frame), tiles)}
     names = {trial: words["name"] for one, words in zip(sets, described, strict=True) for trial in one.trials}
     homes = {row["analysis"]: names[row["trial"]] for row in observations.analyses if row["trial"] in names}
-    data = {"cell": sheet.cell, "columns": sprite.COLUMNS, "tiles": len(sheet.tiles), "sets": described}
-    return Explorer(data, sheet.uri, homes)
+    return Explorer(_data(sets, described, frames, sheet), sheet.uri, homes)
+
+
+def _fitting(
+    observations: Observations, sets: Sequence[TrainingSet], frames: Sequence[pd.DataFrame]
+) -> tuple[list[pd.DataFrame], list[dict[str, Any]], int]:
+    """(the examples of each set, what the page says of them, the bytes that are left for the picture).
+
+    They are as many as `LARGEST` holds: long names of files, in letters of three bytes, can be too much for it.
+    """
+    most = training_sets.ROWS
+    while True:
+        kept = [
+            frame.sort_values("rank", kind="stable").head(quota).sort_values("example")
+            for frame, quota in zip(frames, quotas(frames, most), strict=True)
+        ]
+        described: list[dict[str, Any]] = [
+            {**names, **_columns(frame, rows), "classes": one.class_names(observations),
+             "files": one.files(observations, rows["example"].tolist()),
+             "networks": _networks(observations, one, rows["example"].tolist()),
+             "neurons": neurons.closed(observations, one, rows["example"].tolist()),
+             "located": neurons.located(observations, one, rows["example"].tolist())}
+            for one, names, frame, rows in zip(sets, _names(sets), frames, kept, strict=True)
+        ]  # fmt: skip
+        # Without a picture the data are longest: `null` for each tile, and a longer sentence about it.
+        size = len(Explorer(_data(sets, described, frames, sprite.Sprite()), "").json.encode())
+        there = sum(map(len, kept))
+        if size <= LARGEST or there <= len(sets):
+            return kept, described, LARGEST - size
+        most = max(len(sets), min(there - 1, there * LARGEST // size))
+
+
+def _data(
+    sets: Sequence[TrainingSet], described: Sequence[Mapping[str, Any]], frames: Sequence[pd.DataFrame], sheet: sprite.Sprite
+) -> dict[str, Any]:
+    """What the page's script reads: the sets as they are described, and where their images are in the picture."""
+    whole = []
+    for one, words, frame in zip(sets, described, frames, strict=True):
+        tiles, size = [sheet.tiles.get((one.source, e)) for e in words["example"]], sheet.sizes.get(one.source)
+        whole.append({**words, "tile": tiles, "size": size, **_about(one, len(frame), tiles, size is not None)})
+    return {"cell": sheet.cell, "columns": sprite.COLUMNS, "tiles": len(sheet.tiles), "sets": whole}
 
 
 def _images(
@@ -133,7 +157,7 @@ def _names(sets: Sequence[TrainingSet]) -> list[dict[str, str]]:
     return [{"name": names[id(s)], "title": title} for s, title in zip(settings, titles, strict=True)]
 
 
-def _about(one: TrainingSet, n: int, tiles: Sequence[int | None]) -> dict[str, Any]:
+def _about(one: TrainingSet, n: int, tiles: Sequence[int | None], has_images: bool) -> dict[str, Any]:
     """n: examples of the set. about: sentences. query: returns the scores of all of them, if some are left out."""
     k, out = len(one.scored), n - len(tiles)
     about = [f"Scores are means over {k} trainings {one.kind}." if k > 1 else f"Scores are of one training {one.kind}."]
@@ -148,7 +172,7 @@ def _about(one: TrainingSet, n: int, tiles: Sequence[int | None]) -> dict[str, A
             "dropping or extreme in a score came first. The query returns the scores of all."
         )
     bare, name = tiles.count(None), name_of(one.source[0])
-    if bare == len(tiles):
+    if not has_images:
         about.append(f"There are no images: {name} was not there as it was trained on, or has not 1, 3 or 4 channels.")
     elif bare:
         about.append(f"Without thumbnail, so that the page stays small: {counted(bare, 'example')}.")

@@ -24,7 +24,8 @@ Key: TypeAlias = tuple[Source, int]  # and an example
 class Sprite:
     """uri: a data URI, "" without images. cell: (width, height) of a tile. tiles: their numbers, row by row.
 
-    sizes: (width, height) of each data set's thumbnails. They lie in the upper left corner of their tiles.
+    sizes: (width, height) of each data set's thumbnails, also where the picture has no room for them. They lie in the upper
+    left corner of their tiles.
     """
 
     uri: str = ""
@@ -34,16 +35,15 @@ class Sprite:
 
 
 def sprite(images: Mapping[Key, U8], largest: int) -> Sprite:
-    """The picture of the images (uint8 C×H×W, C in `MODES`): of as many, from the first on, as `largest` bytes hold."""
+    """The picture of the images (uint8 C×H×W, C in `MODES`): the first of them that a URI of `largest` bytes holds."""
     if not images:
         return Sprite()
     thumbnails = [_thumbnail(image) for image in images.values()]
     cell = max(t.width for t in thumbnails), max(t.height for t in thumbnails)
-    n = len(thumbnails)
-    while len(png := _sheet(thumbnails[:n], cell)) > largest and n > 1:
-        n = max(1, min(n - 1, n * largest // len(png)))
-    sizes = {source: t.size for (source, _), t in zip(images, thumbnails, strict=True)}
-    return Sprite(data_uri(png), cell, {key: tile for tile, key in enumerate(list(images)[:n])}, sizes)
+    n, sizes = len(thumbnails), {source: t.size for (source, _), t in zip(images, thumbnails, strict=True)}
+    while n and len(uri := data_uri(_sheet(thumbnails[:n], cell))) > largest:
+        n = max(0, min(n - 1, n * largest // len(uri)))
+    return Sprite(uri if n else "", cell, {key: tile for tile, key in enumerate(list(images)[:n])}, sizes)
 
 
 def _thumbnail(image: U8) -> Image.Image:

@@ -31,7 +31,7 @@ from memloc.statistics import auc
 from memloc.statistics.trainings import OverTrainings
 from memloc.store import Store
 
-LARGEST = 7_500_000  # bytes of the picture with the thumbnails, about
+LARGEST = 10_000_000  # bytes of the picture with the thumbnails as the page has it
 MOST = 4_000  # suspects on a page
 FOUND = 0.5  # the share of planted labels that networks find at least if they tell something
 

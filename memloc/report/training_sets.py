@@ -167,11 +167,11 @@ def scores(frame: pd.DataFrame) -> list[str]:
     return [c for c in names if np.isfinite(frame[c]).any()]
 
 
-def quotas(frames: Sequence[pd.DataFrame]) -> list[int]:
-    """How many examples of each set the page has: an equal share for those that come first, the rest set by set."""
-    shares = [min(ROWS // len(frames), int((frame["rank"] < len(frame)).sum())) for frame in frames]
+def quotas(frames: Sequence[pd.DataFrame], most: int) -> list[int]:
+    """Of `most` examples, how many are of each set: an equal share for those that come first, the rest set by set."""
+    shares = [min(most // len(frames), int((frame["rank"] < len(frame)).sum())) for frame in frames]
     for place, frame in enumerate(frames):
-        shares[place] += min(ROWS - sum(shares), len(frame) - shares[place])
+        shares[place] += min(most - sum(shares), len(frame) - shares[place])
     return shares
 
 

@@ -31,6 +31,7 @@ from memloc.errors import UsageError
 from memloc.report import explorer as module
 from memloc.report import neurons, sprite, training_sets
 from memloc.report.explorer import Explorer, explorer
+from memloc.report.offline import for_script
 from memloc.report.training_sets import TrainingSet
 from memloc.store import Store
 
@@ -414,7 +415,8 @@ def test_a_picture_that_would_be_too_large_has_the_first_images() -> None:
     images = {(("a", "1"), k): draw.integers(0, 256, (1, 10, 10), dtype=np.uint8) for k in range(100)}
     made = sprite.sprite(images, 5_000)
     assert list(made.tiles) == list(images)[: len(made.tiles)]
-    assert 4_000 < len(base64.b64decode(made.uri.partition(",")[2])) <= 5_000
+    assert 4_000 < len(made.uri) <= 5_000
+    assert sprite.sprite(images, 100) == sprite.Sprite("", (10, 10), {}, {("a", "1"): (10, 10)})
 
 
 @pytest.mark.parametrize(
@@ -520,16 +522,46 @@ def test_the_limits_keep_the_telling_examples(everything: Path, made: Explorer, 
     assert f"Without thumbnail, so that the page stays small: {bare} examples." in sets[0]["about"]
 
 
+def size_of(made: Explorer) -> int:
+    """The bytes that a page has of it."""
+    return len(str(for_script(made.data)).encode()) + len(made.sprite)
+
+
 def test_data_and_picture_have_a_largest_size(everything: Path, made: Explorer, monkeypatch: pytest.MonkeyPatch) -> None:
     size = len(made.json) + 3_000
     monkeypatch.setattr(module, "LARGEST", size)
     cut = explored(everything)
     assert 20 < cut.data["tiles"] < 120
-    later = ("tile", "size", "n", "about", "query")  # comes on top
-    first = Explorer({"sets": [{k: v for k, v in one.items() if k not in later} for one in cut.data["sets"]]}, "").json
-    assert size - 1_500 < len(first) + len(cut.sprite) <= size + len("data:image/png;base64,==")
+    assert size - 1_500 < size_of(cut) <= size
     order = in_turn(made.data["sets"][0], training_sets.EXTREMES)
     assert cut.data["sets"][0]["tile"][made.data["sets"][0]["example"].index(order[0])] is not None
+
+
+def test_letters_count_as_many_bytes_as_they_have(everything: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And where there is no room for a picture, the page does not say that there are no images."""
+    monkeypatch.setattr(TrainingSet, "files", lambda one, observations, examples: ["猫" * 80 for _ in examples])
+    with limits(rows=20_000, images=0, extremes=training_sets.EXTREMES):
+        bare = explored(everything)
+    monkeypatch.setattr(module, "LARGEST", size_of(bare) + 100)
+    cut = explored(everything)
+    assert size_of(cut) <= module.LARGEST
+    assert (cut.data["tiles"], cut.sprite) == (0, "")
+    for one, whole in zip(cut.data["sets"], bare.data["sets"], strict=True):
+        assert one["example"] == whole["example"]
+        assert "Without thumbnail, so that the page stays small: 120 examples." in one["about"]
+
+
+def test_data_that_would_be_too_large_have_fewer_examples(
+    everything: Path, made: Explorer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TrainingSet, "files", lambda one, observations, examples: ["猫" * 80 for _ in examples])
+    size = len(made.json)
+    monkeypatch.setattr(module, "LARGEST", size)
+    cut = explored(everything)
+    assert 0.7 * size < size_of(cut) <= size
+    sizes = [len(one["example"]) for one in cut.data["sets"]]
+    assert 0 < sum(sizes) < sum(len(one["example"]) for one in made.data["sets"])
+    assert f"Left out: {120 - sizes[-1]} examples of 120." in " ".join(cut.data["sets"][-1]["about"])
 
 
 def test_extremes_are_the_extremes(everything: Path, made: Explorer) -> None:
