@@ -17,6 +17,7 @@ import typer.main
 from typer.exceptions import TyperException
 
 from memloc.commands import (
+    answers,
     claims,
     data,
     detect,
@@ -146,6 +147,7 @@ def main() -> None:
             warnings.showwarning = partial(_show_warning, warnings.showwarning)
             _run()
     finally:
+        answers.together()
         gc.set_threshold(*usual)
 
 
@@ -182,10 +184,10 @@ def _run() -> None:
         terminal.check_output()
         terminal.check_names()
         code = _call()
-        sys.stdout.flush()
+        answers.stream().flush()
         sys.exit(code)
     except BrokenPipeError:
-        terminal.reader_left()
+        terminal.reader_left(answers.descriptors())
         sys.exit(1)  # as Typer ends, where it is the first to notice
     except TyperException as error:  # of the command line itself: a missing argument, an unknown option, a bad value
         message = " ".join(getattr(error, "format_message", error.__str__)().split()).rstrip(".")

@@ -9,6 +9,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from memloc.commands import options, terminal
+from memloc.commands.answers import answer
 from memloc.commands.prose import terminal_width, wrapped
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def claims(
         sweep,
     )
     if as_json:
-        print(json.dumps([as_row(j) for j in judgements], indent=1, allow_nan=False))
+        answer(json.dumps([as_row(j) for j in judgements], indent=1, allow_nan=False))
     else:
         last = [line for sentence in ended if sentence for line in ("", *wrapped(sentence))]
         print(terminal.plain("\n".join([render(judgements, judged, store), *last])))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import typer
 
+from memloc.commands.answers import answer
 from memloc.errors import DamagedError, MemlocError, OutputError, StorageError, StoreError
 from memloc.invocation import at_store, program
 
@@ -156,7 +157,7 @@ def _print_json(launched: Launched) -> None:
     from memloc.analysis.sweep_status import sweep_status
 
     status = sweep_status(launched.store, launched.record, launched.store.snapshot())
-    print(json.dumps(status | {"needs": [unmet.as_json() for unmet in launched.plan.unmet]}))
+    answer(json.dumps(status | {"needs": [unmet.as_json() for unmet in launched.plan.unmet]}))
 
 
 def _print_summary(launched: Launched) -> None:

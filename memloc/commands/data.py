@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from memloc.commands import completion, options, terminal
+from memloc.commands.answers import answer
 from memloc.errors import MemlocError, UsageError, nearest
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def list_(data_dir: str = options.DATA_DIR, as_json: bool = options.JSON) -> Non
     where = directory.data_dir(data_dir)
     rows = [_listed(name, where) for name in SOURCES]
     if as_json:
-        print(json.dumps(rows, indent=1))
+        answer(json.dumps(rows, indent=1))
         return
     header = ["data set", "images", "training", "test", "classes", "state", "where"]
     cells = [["×".join(map(str, row["shape"])), *(str(row[c]) for c in COLUMNS)] for row in rows]
@@ -139,7 +140,7 @@ def check(
     of_own = [data_check.checked(source, output) for source in data_check.sources(own, fields, skip_broken)]
     checked = [*(_checked(by_name, directory.data_dir(data_dir)) if by_name or not own else []), *of_own]
     said = "\n".join(str(entry["says"]) for entry in checked)
-    print(json.dumps(checked, indent=1) if as_json else terminal.plain(said))
+    answer(json.dumps(checked, indent=1) if as_json else terminal.plain(said))
     if not all(entry["ok"] for entry in checked):
         raise typer.Exit(1)
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from memloc.commands import completion, options, terminal
+from memloc.commands.answers import answer
 from memloc.commands.closing import Launched, Telling, close
 from memloc.commands.durations import in_seconds
 from memloc.commands.launch import DeviceName, ExecutorName, Options, TrialSelection, launch, preview
@@ -270,7 +271,7 @@ def _found(target: Target, launched: Launched, options: Options) -> None:
     write_whole(target.folder / "suspects.parquet", parquet(found))
     write_whole(target.folder / "suspects.html", page(found, top, target.name).encode())
     if options.as_json:
-        print(json.dumps(found.as_json(SHOWN)))
+        answer(json.dumps(found.as_json(SHOWN)))
     else:
         print(terminal.plain(_told(found, launched)), end="")
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from memloc.commands import completion, options, terminal
+from memloc.commands.answers import answer
 from memloc.commands.launch import ExecutorName, Options, Retention
 from memloc.errors import StoreError, UsageError
 
@@ -57,7 +58,7 @@ def doctor(
     needs = _needs(works, machines, launch) if works else Needs()
     every = [*findings(machines, needs), *_of_the_sweep(works, machines, launch)]
     every += _token(launch.resources.address)
-    print(_as_json(every) if as_json else terminal.plain(render(every)))
+    answer(_as_json(every) if as_json else terminal.plain(render(every)))
     if unusable:
         raise typer.Exit(StoreError.exit_code)
     if any(finding.state == "wrong" for finding in every):

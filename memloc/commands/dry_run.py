@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from memloc.commands.answers import stream
 from memloc.commands.device import expected_numerics
 from memloc.commands.forecast import believed, forecasts, in_words, path_as_json
 from memloc.commands.formatting import common_fields, labeller
@@ -71,7 +71,7 @@ def dry_run(plan: Plan, store: Store, options: Options) -> None:
 
 def _print_json(works: Sequence[Work], totals: dict[str, Any]) -> None:
     """Prints {"trials", "totals"}, a trial at a time: the text of ten thousand is never whole in memory."""
-    write, between = sys.stdout.write, '{"trials": ['
+    write, between = stream().write, '{"trials": ['
     for work in works:
         write(between + json.dumps(_as_json(work)))
         between = ", "

@@ -8,6 +8,7 @@ from itertools import groupby
 from pathlib import Path
 
 from memloc import sweep
+from memloc.commands.answers import answer
 from memloc.commands.prose import wrapped
 from memloc.config.about import FieldAbout, about_fields
 from memloc.stages import REGISTRY
@@ -27,7 +28,7 @@ def show(as_json: bool, path: Path | None = None) -> None:
         UsageError: the file cannot be read, or one of its plugins cannot be used.
     """
     fields = about_fields(REGISTRY if path is None else sweep.with_plugins(sweep.read(path), path.parent, REGISTRY)[0])
-    print(json.dumps([asdict(f) for f in fields], indent=1) if as_json else text(fields), end="\n" if as_json else "")
+    answer(json.dumps([asdict(f) for f in fields], indent=1) if as_json else text(fields), end="\n" if as_json else "")
 
 
 def text(fields: list[FieldAbout]) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from memloc.commands import completion, options, terminal
+from memloc.commands.answers import answer
 from memloc.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def model(
     if misfits := config.architecture.misfits(data.shape, data.classes):
         raise UsageError(*(f"{name}: {problem}" for name, problem in misfits.items()))
     report = network_report(config, data.shape, data.classes, (data.n_train, data.n_test))
-    print(json.dumps(report.as_json(), indent=1) if as_json else terminal.plain(in_words(report)))
+    answer(json.dumps(report.as_json(), indent=1) if as_json else terminal.plain(in_words(report)))
 
 
 def _config(model: str, dataset: str, fields: list[str]) -> TrainConfig:

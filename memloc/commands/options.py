@@ -7,6 +7,7 @@ from typing import Any
 import typer
 
 from memloc.commands import completion
+from memloc.commands.answers import apart
 
 SWEEP: Any = typer.Argument(
     None,
@@ -65,7 +66,7 @@ CUDA_GRAPHS: Any = typer.Option(
 )
 GPUS_PER_TRIAL: Any = typer.Option(None, "--gpus-per-trial", help="The share of a GPU that a training holds; default: 1.")
 GPUS_PER_TASK: Any = typer.Option(None, "--gpus-per-task", help="The same of an analysis task; default: 1.")
-JSON: Any = typer.Option(False, "--json", help="Print JSON.")
+JSON: Any = typer.Option(False, "--json", callback=apart, help="Print JSON.")
 PAPER: Any = typer.Option(
     "maini2023",
     "--paper",

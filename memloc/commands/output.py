@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import stat
-import sys
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import IO, Any
 
+from memloc.commands.answers import answer, stream
 from memloc.errors import UsageError
 
 
@@ -31,9 +31,9 @@ def print_list(items: Iterable[Any]) -> None:
     """Prints a list as `json.dumps(list, indent=1)` has it, an item at a time: the text of ten thousand is never whole."""
     between = "[\n "
     for item in items:
-        sys.stdout.write(between + json.dumps(item, indent=1).replace("\n", "\n "))  # a text in JSON has no line break
+        stream().write(between + json.dumps(item, indent=1).replace("\n", "\n "))  # a text in JSON has no line break
         between = ",\n "
-    print("[]" if between.startswith("[") else "\n]")
+    answer("[]" if between.startswith("[") else "\n]")
 
 
 def write_whole(target: Path, content: bytes) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+from memloc.commands import answers
+
 VARIABLE = "MEMLOC_DEVICE_FAILURES"  # how many processes of this command have ended by it
 MOST = 3
 
@@ -18,6 +20,7 @@ def go_on_in_a_new_process() -> None:
     if failures >= MOST:
         return
     print(f"memloc: goes on in a new process ({failures} of {MOST - 1})", file=sys.stderr)
+    answers.together()
     sys.stdout.flush()
     sys.stderr.flush()
     os.environ[VARIABLE] = str(failures)

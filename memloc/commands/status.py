@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from memloc.commands import options, terminal
+from memloc.commands.answers import answer
 from memloc.commands.prose import fitted
 from memloc.errors import UsageError
 
@@ -44,7 +45,7 @@ def status(
 
         return show(look)
     progress = sweep_status(opened, sweep)
-    print(json.dumps(progress) if as_json else terminal.plain(render(progress)), flush=True)
+    answer(json.dumps(progress) if as_json else terminal.plain(render(progress)))
     return None
 
 

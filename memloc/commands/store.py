@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from memloc.commands import options, terminal
+from memloc.commands.answers import answer
 from memloc.counts import counted
 from memloc.invocation import command
 
@@ -50,7 +51,7 @@ def ls(store: str = options.STORE, as_json: bool = options.JSON) -> None:
         "tables": _tables(snapshot),
         **_files(opened, snapshot),
     }
-    print(json.dumps(content, indent=1) if as_json else terminal.plain(_render(content)))
+    answer(json.dumps(content, indent=1) if as_json else terminal.plain(_render(content)))
 
 
 def _sweeps(store: Store, snapshot: Snapshot) -> list[dict[str, Any]]:
@@ -162,7 +163,7 @@ def verify(store: str = options.STORE, as_json: bool = options.JSON) -> None:
     opened = existing(store)
     broken, checked = verify_files(opened.files)
     if as_json:
-        print(json.dumps({"checked": checked, "broken": [vars(file) for file in broken]}, indent=1))
+        answer(json.dumps({"checked": checked, "broken": [vars(file) for file in broken]}, indent=1))
         raise typer.Exit(3 if broken else 0)
     for file in broken:
         print(f"{file.path}: {file.problem}; {file.consequence}")

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from memloc.commands import options
+from memloc.commands.answers import answer
 from memloc.counts import counted
 from memloc.errors import StoreError
 from memloc.invocation import command
@@ -29,7 +30,7 @@ def compact(store: str = options.STORE, as_json: bool = options.JSON) -> None:
     opened = existing(store)
     done = compaction.compact(opened.files)
     if as_json:
-        print(json.dumps(None if done is None else vars(done), indent=1))
+        answer(json.dumps(None if done is None else vars(done), indent=1))
     elif done is None:
         print(f"{opened.uri}: nothing to merge")
     else:

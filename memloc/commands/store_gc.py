@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from memloc.commands import options
+from memloc.commands.answers import answer
 from memloc.commands.durations import in_seconds
 from memloc.errors import UsageError
 
@@ -49,7 +50,7 @@ def gc(
     removed = [] if dry_run else list(garbage.remove(opened.files, pieces))
     if as_json:
         kinds = {kind: {"number": n, "bytes": size} for kind, n, size in summed(pieces)}
-        print(json.dumps({"kinds": kinds, "removed": {"number": len(removed), "bytes": _bytes(removed)}}, indent=1))
+        answer(json.dumps({"kinds": kinds, "removed": {"number": len(removed), "bytes": _bytes(removed)}}, indent=1))
     elif pieces and dry_run:
         print("--dry-run: nothing was removed")
     elif pieces:

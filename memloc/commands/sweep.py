@@ -9,6 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 from memloc.commands import completion, options
+from memloc.commands.answers import answer
 from memloc.commands.device import check_graphs
 from memloc.commands.durations import in_seconds
 from memloc.commands.launch import DeviceName, ExecutorName, Options, Retention, TrialSelection, launch, preview
@@ -180,7 +181,7 @@ def _list_shipped(as_json: bool) -> None:
 
     shipped = {name: " ".join(sweeps.about(path).split()) for name, path in sweeps.shipped().items()}
     if as_json:
-        print(json.dumps([{"name": n, "about": a} for n, a in shipped.items()]))
+        answer(json.dumps([{"name": n, "about": a} for n, a in shipped.items()]))
         return
     for name, about in shipped.items():
         print("\n".join([name, *wrapped(about, "    ")]))

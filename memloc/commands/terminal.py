@@ -6,7 +6,7 @@ import codecs
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -150,6 +150,6 @@ def can_redraw(console: Console) -> bool:
     return console.file.isatty() and console.is_terminal and not console.is_dumb_terminal
 
 
-def reader_left() -> None:
-    """The reader of standard output has left (`| head`): nothing more is written, also not at the end."""
-    discard([1])
+def reader_left(descriptors: Iterable[int]) -> None:
+    """The reader of standard output, which has these, has left (`| head`): nothing more is written, also not at the end."""
+    discard(descriptors)
