@@ -143,11 +143,10 @@ def main() -> None:
     terminal.show_anything()
     usual = gc.get_threshold()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), answers.of_program():
             warnings.showwarning = partial(_show_warning, warnings.showwarning)
             _run()
     finally:
-        answers.together()
         gc.set_threshold(*usual)
 
 

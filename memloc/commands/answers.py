@@ -8,20 +8,37 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
-from memloc.commands.terminal import Output
+import typer
 
+from memloc.commands.terminal import Output
+from memloc.errors import OutputError
+
+_is_program = False  # else arguments are only parsed
 _usual: Any = None  # sys.stdout, while it is apart
 _descriptor: int | None = None  # standard output, while descriptor 1 is standard error
 _stream: Any = None  # on which answers are printed, while they are apart
 
 
-def apart(as_json: bool) -> bool:
-    """With --json: answers alone go to standard output from now on, until `together`. Returns what it was given."""
+@contextmanager
+def of_program() -> Iterator[None]:
+    """Within it the program runs. At its end standard output is what it was."""
+    global _is_program
+    _is_program = True
+    try:
+        yield
+    finally:
+        _is_program = False
+        together()
+
+
+def apart(context: typer.Context, as_json: bool) -> bool:
+    """With --json: answers alone go to standard output from now on. Returns what it was given. context: of the command."""
     global _usual, _descriptor, _stream
-    if as_json and _stream is None:
+    if as_json and _is_program and _stream is None and not context.resilient_parsing:  # as where a shell completes a line
         sys.stdout.flush()
         _usual, _stream = sys.stdout, sys.stdout
         with suppress(OSError):  # closed
@@ -38,11 +55,11 @@ def apart(as_json: bool) -> bool:
 
 
 def together() -> None:
-    """Ends that: standard output is what it was."""
+    """Standard output is what it was."""
     global _usual, _descriptor, _stream
     if _stream is None:
         return
-    with suppress(OSError):
+    with suppress(OSError, OutputError):
         sys.stdout.flush()
         _stream.flush()
     if _descriptor is not None:

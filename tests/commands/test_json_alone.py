@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
 from memloc import commands
 from memloc.commands import answers
@@ -96,23 +97,25 @@ def test_every_option_of_the_name_keeps_answers_apart() -> None:
 
 
 def test_standard_output_is_what_it_was_afterwards(capfd: pytest.CaptureFixture[str]) -> None:
-    usual = sys.stdout
+    usual, context = sys.stdout, typer.Context(typer.main.get_command(commands.app))
     for _ in range(2):
-        assert answers.apart(True)
-        assert answers.apart(True)  # read twice, as Typer may
-        print("printed")
-        os.write(1, b"by descriptor\n")
-        answers.answer("[]")
-        answers.together()
-        answers.together()
+        with answers.of_program():
+            assert answers.apart(context, True)
+            assert answers.apart(context, True)  # read twice, as Typer may
+            print("printed")
+            os.write(1, b"by descriptor\n")
+            answers.answer("[]")
         assert sys.stdout is usual
         print("after")
         os.write(1, b"after, by descriptor\n")
         out, err = capfd.readouterr()
         assert out.splitlines() == ["[]", "after", "after, by descriptor"]
         assert sorted(err.splitlines()) == ["by descriptor", "printed"]
-    assert not answers.apart(False)
-    print("as ever")
+    assert answers.apart(context, True)  # outside of the program, where arguments are only parsed
+    with answers.of_program():
+        assert not answers.apart(context, False)
+        assert answers.apart(typer.Context(context.command, resilient_parsing=True), True)
+        print("as ever")
     assert capfd.readouterr() == ("as ever\n", "")
 
 
