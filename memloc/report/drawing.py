@@ -201,11 +201,11 @@ def _line_ends(chart: Curves, limits: tuple[float, float], scale: Any) -> list[A
     known = looks([name for name, _ in ends if not chart.rule or name != chart.rule[1]])
     once, marks = alt.Chart().transform_aggregate(n="count()"), []
     for name, at in ends:
+        there = [once.mark_text(align="left", dx=16, text=name)]
         if name in known:
             look = {"shape": known[name].mark, "color": known[name].colour}
-            marks.append(once.mark_point(filled=True, size=34, opacity=1, xOffset=9, **look))
-        marks.append(once.mark_text(align="left", dx=16, text=name))
-        marks[-2:] = [m.encode(x=alt.value("width"), y=alt.YDatum(at, scale=scale)) for m in marks[-2:]]
+            there = [once.mark_point(filled=True, size=34, opacity=1, xOffset=9, **look), *there]
+        marks += [mark.encode(x=alt.value("width"), y=alt.YDatum(at, scale=scale)) for mark in there]
     return marks
 
 

@@ -163,6 +163,15 @@ def test_names_at_the_ends_of_lines_do_not_touch() -> None:
     assert heights[-1] <= vega.HEIGHT + 1e-6
 
 
+def test_the_name_of_a_line_below_the_rule_stays_at_its_own_end() -> None:
+    """The rule has no mark. Its height was given to the name before it."""
+    below = Curves("", {"": [line("AUC", (0.1, 0.1), 1)]}, "x", "y", (0.0, 1.0), rule=(0.9, "guessing"))
+    drawn = {mark["mark"]["text"]: mark["encoding"]["y"]["datum"] for mark in drawing(below).spec["layer"]
+             if mark["mark"].get("text")}  # fmt: skip
+    assert drawn == dict(line_ends(below, (0.0, 1.0)))
+    assert drawn["AUC"] == pytest.approx(0.1)
+
+
 def test_gaps_are_left_out() -> None:
     """A training that lacks a value, and a point without an estimate."""
     one = Line("clean", [0, 1], [[0.5, None], [0.7, None]], [over(2, 0.6).printed, None])
