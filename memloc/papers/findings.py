@@ -53,8 +53,8 @@ def _distance(setting: Setting) -> tuple[Any, ...]:
     before smaller ones.
     """
     data, network, noise, written = setting.place
-    of = setting.scope
-    return len(setting.deviations), data, network, bool(of.labels), abs(noise - Scope.noise), noise, written
+    given = bool(setting.scope.labels)
+    return given, len(setting.deviations), data, network, abs(noise - Scope.noise), noise, written
 
 
 def _numbered(labels: Sequence[str]) -> list[str]:

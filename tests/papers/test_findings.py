@@ -64,3 +64,17 @@ def test_the_papers_noise_rate_comes_first(tmp_path: Path) -> None:
         made.gradients(made.training(noise=noise), noisy=noise * 10)
     one = Paper("p", "A paper", "somewhere", (by_claims("G4"),))
     assert [f.label for f in findings(judge(made.store, one), one)] == ["10 % noise", "5 % noise", "20 % noise"]
+
+
+def test_drawn_noise_comes_before_labels_that_are_wrong_as_given(tmp_path: Path) -> None:
+    """Though the drawn noise has one more unusual field, and its rate is farther from the paper's."""
+    made = Simulated(tmp_path)
+    made.gradients(made.training(dataset="parquet:mine", labels="person", noise=0.0, given_noise=0.1), noisy=1.0)
+    made.gradients(made.training(dataset="parquet:mine", labels="true", noise=0.2, width=0.5), noisy=2.0)
+    one = Paper("p", "A paper", "somewhere", (by_claims("G4"),))
+    judged = judge(made.store, one)
+    assert [f.label for f in findings(judged, one)] == [
+        "20 % noise, labels true, width 0.5",
+        "person labels, 10 % wrong",
+    ]
+    assert [j.id for j in judged if j.ours is not None] == ["G4", "G4.parquet_mine.person"]

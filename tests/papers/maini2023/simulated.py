@@ -104,6 +104,7 @@ class Simulated:
         identity: str = "simulated",
         version: int = 1,
         classes: int = 10,
+        given_noise: float | None = None,
         **fields: Any,
     ) -> str:
         """A training of n examples, the first round(noise·n) of them mislabeled.
@@ -114,12 +115,13 @@ class Simulated:
             evaluated: rows {(mode, rescale): (clean, noisy, test)} of an evaluation at T, and the share of noisy examples
                 that get their true label as a fourth; a number: noisy accuracy in mode plain or own; None: not evaluated.
             identity: of the data. version: of the code of training.
+            given_noise: the share of labels that are wrong as given; `noise: 0` stands beside it.
         """
         given = resolved(**{"dataset": "cifar10", "model": model, "noise": 0.1, **fields})
         config = canonical(given)
         apart = [] if (identity, version) == ("simulated", 1) else [identity, version]
         trial, epochs = fingerprint(["simulated", config, *apart]), given.epochs
-        noisy = np.arange(n) < round(given.noise * n)
+        noisy = np.arange(n) < round((given_noise or given.noise) * n)
         climb = np.clip((np.arange(1, epochs + 1) - 11.6) * 0.06, 0, 1) if noisy_acc is None else np.asarray(noisy_acc)
         by_epoch = {"epoch": range(1, epochs + 1), "noisy_acc": climb if noisy.any() else None, **(curves or {})}
         by_example = {
@@ -130,7 +132,7 @@ class Simulated:
             "learning_time": np.ones(n) if learning_time is None else learning_time,
         }
         tables = {
-            "trials": trial_row(trial, given, n),
+            "trials": trial_row(trial, given, n, given_noise),
             "epochs": _filled("epochs", {"trial": [trial] * epochs, **by_epoch}),
             "examples": _filled("examples", {"trial": [trial] * n, **by_example}),
         }
