@@ -144,10 +144,21 @@ class PictureSource(OwnSource):
         return None if self.image is None else sides(self.image)
 
 
+def _true_as_text(value: Any) -> Any:
+    """In YAML, and so on a command line, `true` is no text."""
+    return "true" if value is True else value
+
+
 class LabelledSource(OwnSource):
     """Images with one or several columns of labels."""
 
-    labels: Annotated[str, Field(min_length=1), Valid("given, true, or a column"), Neutral("given")] = "given"
+    labels: Annotated[
+        str,
+        BeforeValidator(_true_as_text),
+        Field(min_length=1),
+        Valid("given, true, or a column"),
+        Neutral("given"),
+    ] = "given"
     """The labels that are trained on: given (those of the data set's usual column), true (its true labels), or another
     column. Where the true labels are known too, the wrong ones are known, and nothing is drawn. [memloc]
     """

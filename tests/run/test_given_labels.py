@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -12,7 +14,7 @@ from memloc.models.architectures import resolved
 from memloc.papers.judging import judge
 from memloc.papers.registry import paper
 from memloc.store import Store
-from tests.conftest import run_inline
+from tests.conftest import planned, run_inline
 
 SWEEP = """
 defaults: {dataset: "npz:FILE", model: resnet9, width: 0.0625, epochs: 2, batch_size: 25, NOISE}
@@ -54,6 +56,16 @@ def test_every_table_is_the_same(stores: dict[str, Store], table: str) -> None:
     drawn, given = (rows(stores[name], table) for name in ("drawn", "given"))
     assert drawn.num_rows > 0
     assert drawn.equals(given)
+
+
+@pytest.mark.parametrize("written", ["true", "'true'"])
+def test_the_true_labels_are_asked_for_as_the_pages_say(tmp_path: Path, written: str) -> None:
+    """In YAML `true` is no text."""
+    x, y = np.zeros((40, 16, 16), dtype=np.uint8), np.arange(40) % 4
+    np.savez(tmp_path / "mine.npz", x_train=x, y_train=np.roll(y, 1), y_true=y)
+    fields = f"dataset: 'npz:mine.npz', model: resnet9, width: 0.0625, epochs: 1, labels: {written}"
+    (trial,) = planned(tmp_path, f"defaults: {{{fields}}}\nblocks: {{a: {{stages: {{evaluate: {{}}}}}}}}").trials
+    assert trial.config.source.labels == "true"  # type: ignore[attr-defined]
 
 
 def test_the_share_of_wrong_labels_is_told(stores: dict[str, Store]) -> None:
