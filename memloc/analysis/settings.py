@@ -94,7 +94,7 @@ class Setting:
 
     @property
     def words(self) -> str:
-        """`digits, resnet9, noise 0.1, width 0.25, epochs 30`; `mine.npz, resnet9, person labels, 9 % wrong`."""
+        """`digits, resnet9, noise 0.1, width 0.25, epochs 30`; `mine.npz, resnet9, person labels (9 % wrong)`."""
         scope = self.scope
         more = [f"{k} {v}" for k, v in self.deviations.items()]
         masked = [f"dropout {d}" for d in [self.config.get("dropout", "none")] if d != "none"]
@@ -228,9 +228,9 @@ def in_words(fields: Mapping[str, Any]) -> dict[str, str]:
 
 
 def rate_in_words(scope: Scope) -> str:
-    """`10 % noise`, or `human_1 labels, 17.2 % wrong`."""
+    """`10 % noise`, or `human_1 labels (17.2 % wrong)`."""
     rate = percent(scope.noise)
-    return f"{scope.labels} labels, {rate} wrong" if scope.labels else f"{rate} noise"
+    return f"{scope.labels} labels ({rate} wrong)" if scope.labels else f"{rate} noise"
 
 
 def _described(setting: Setting) -> dict[str, str]:

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from memloc.analysis.observations import Observations
 from memloc.analysis.observed import Observed
-from memloc.analysis.settings import Setting, differing, name_of, percent, usual_in_words
+from memloc.analysis.settings import Scope, Setting, differing, name_of, rate_in_words, usual_in_words
 from memloc.papers.charts import Chart, Table
 from memloc.papers.claims import InStore
 from memloc.papers.judgement import Judgement
@@ -199,18 +199,20 @@ def _trainings(settings: Sequence[Setting]) -> str:
 
 def _in_place(settings: Sequence[Setting], wanted: Wanted) -> list[str]:
     """`Fashion-MNIST in place of CIFAR-10`: data sets, models and rates that the paper's exhibit does not show."""
+    scopes, models, noises = [s.scope for s in settings], wanted.models, wanted.noises
+    shown = (  # [(what the setting has in words, is it the paper's?)], the paper's in words
+        ([(name_of(s.dataset), s.dataset in wanted.datasets) for s in scopes], map(name_of, wanted.datasets)),
+        ([(name_of(s.model), models is None or s.model in models) for s in scopes], map(name_of, models or ())),
+        (
+            [(rate_in_words(s), noises is None or (s.noise in noises and not s.labels)) for s in scopes],
+            (rate_in_words(Scope(noise=rate)) for rate in noises or ()),
+        ),
+    )
     replaced = []
-    for field_name, papers in (("dataset", wanted.datasets), ("model", wanted.models), ("noise", wanted.noises)):
-        there = dict.fromkeys(getattr(s.scope, field_name) for s in settings)
-        others = [v for v in there if papers is not None and v not in papers]
-        if others and papers is not None:
-            both = [", ".join(_named(v) for v in several) for several in (others, papers)]
-            replaced.append(" in place of ".join(both))
+    for there, papers in shown:
+        if others := dict.fromkeys(words for words, is_papers in there if not is_papers):
+            replaced.append(f"{', '.join(others)} in place of {', '.join(papers)}")
     return replaced
-
-
-def _named(value: object) -> str:
-    return name_of(value) if isinstance(value, str) else f"{percent(float(str(value)))} noise"
 
 
 def _deviations(settings: Sequence[Setting], wanted: Wanted) -> list[str]:

@@ -118,3 +118,16 @@ def test_the_papers_own_setting_says_so(tmp_path: Path) -> None:
     with closing(Reader(made.store, visible(made.store, made.store.snapshot(), None, False))) as reader:
         shown = show(EXHIBIT, Evidence(Observations(reader), []))
     assert (shown.setting, bool(shown.differences), shown.trainings) == ("The paper's setting.", False, "1 training")
+
+
+def test_labels_that_are_wrong_as_given_stand_in_place_of_the_papers_noise_even_at_its_rate(tmp_path: Path) -> None:
+    made = Simulated(tmp_path)
+    person = {"dataset": "parquet:mine", "labels": "person", "noise": 0.0, "given_noise": 0.1}
+    made.gradients(made.training(**person), noisy=1.0)
+    with closing(Reader(made.store, visible(made.store, made.store.snapshot(), None, False))) as reader:
+        observations = Observations(reader)
+        shown = show(EXHIBIT, Evidence(observations, judgements(observations, paper())))
+    assert shown.differences[:2] == [
+        "parquet:mine in place of CIFAR-10, MNIST",
+        "person labels (10 % wrong) in place of 10 % noise",
+    ]

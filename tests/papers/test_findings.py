@@ -75,6 +75,6 @@ def test_drawn_noise_comes_before_labels_that_are_wrong_as_given(tmp_path: Path)
     judged = judge(made.store, one)
     assert [f.label for f in findings(judged, one)] == [
         "20 % noise, labels true, width 0.5",
-        "person labels, 10 % wrong",
+        "person labels (10 % wrong)",
     ]
     assert [j.id for j in judged if j.ours is not None] == ["G4", "G4.parquet_mine.person"]
