@@ -24,7 +24,10 @@ SANS = "Liberation Sans, Arial, sans-serif"
 FONTS = {"sans": SANS, "serif": "Liberation Serif, Times New Roman, serif", "mono": "Liberation Mono, monospace"}
 _ID = re.compile(r' id="([^"]+)"')
 _USED = re.compile(r'(url\(#|href="#)([^)"]+)')
-_NOISE = re.compile(r' (?:role|class|pointer-events|aria-[a-z]+)="[^"]*"|<path[^>]* (?:opacity="0"|display="none")/>')
+_NOISE = re.compile(
+    r' (?:role|class|pointer-events|aria-[a-z]+)="[^"]*"|<path[^>]* (?:opacity="0"|display="none")/>'
+    r'|<text[^>]* font-size="0px"[^>]*>[^<]*</text>'  # the numbers of cells that are too narrow for them
+)
 _PLACE = re.compile(r' (?:transform|d|x|y|x2|y2)="[^"]*"')
 _LONG = re.compile(r"-?\d+\.\d{3,}(?:e-\d+)?")
 _SIZE = re.compile(r'<svg[^>]* width="([\d.]+)" height="([\d.]+)"[^>]*>')

@@ -15,7 +15,7 @@ import altair
 import pytest
 import vl_convert
 
-from memloc.papers.charts import Chart, Curves, Dots, Line
+from memloc.papers.charts import Chart, Curves, Dots, Heat, Line
 from memloc.report import palette, still, vega
 from memloc.report.drawing import drawing, line_ends
 from memloc.report.tables import as_table, gist, interval, number, papers
@@ -275,3 +275,12 @@ def test_a_mean_says_of_how_many_trainings_it_is() -> None:
     made = drawing(Curves("", {"": [one]}, "x", "y"))
     rows = [dict(zip(made.fields, row, strict=True)) for row in made.rows]
     assert [(r["x"], r["training"], r["trainings"]) for r in rows] == [(0, None, 6), (1, None, 2), (1, 1, 2), (1, 2, 2)]
+
+
+def test_a_picture_of_narrow_cells_has_no_numbers_that_nobody_sees() -> None:
+    """They had three fifths of its bytes."""
+    columns = list(range(40))
+    row = [over(1, 0.123)] * len(columns)
+    heat = Heat("", ["conv1"], columns, {"": [row]}, "epoch", "cosine")
+    narrow, wide = still.drawn(drawing(heat), 400).body, still.drawn(drawing(heat), 2000).body
+    assert ("0.12<" in narrow, wide.count(">0.12</text>")) == (False, len(columns))
