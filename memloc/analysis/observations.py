@@ -111,14 +111,15 @@ class Observations(Memorizing):
         configs = {r["analysis"]: read(r["config"]) for r in rows}
         stages = {r["analysis"]: r["stage"] for r in rows}
         described, several = [], _with_several_sources(rows, configs, self.trials)
-        known: dict[tuple[str, ...], tuple[Row, Row]] = {}
+        known: dict[tuple[Any, ...], tuple[Row, Row]] = {}
         for row in rows:
             of = [(stages[a], configs[a]) for a in row["reads"] if a in configs]
-            key = (row["config"], *(str(id(config)) for _, config in of), str(row["analysis"] in several))
-            if key not in known:
-                known[key] = _with_what_it_reads(configs[row["analysis"]], of, row["analysis"] in several)
-            config, unusual = known[key]
             training = self.trials.get(row["trial"], {})
+            apart, epochs = row["analysis"] in several, training.get("epochs", 0)
+            key = (row["config"], *(id(config) for _, config in of), apart, epochs)
+            if key not in known:
+                known[key] = _with_what_it_reads(configs[row["analysis"]], of, apart, epochs)
+            config, unusual = known[key]
             variant = {k: v for k, v in unusual.items() if training.get(k.rpartition(".")[-1]) != v}
             described.append({**row, "config": config, "variant": variant, "read": of})
         return described
@@ -264,13 +265,13 @@ def _with_several_sources(analyses: Iterable[Row], configs: Mapping[str, Row], t
     return {analysis for of in groups.values() if len(set(of.values())) > 1 for analysis in of}
 
 
-def _with_what_it_reads(config: Row, read: Sequence[tuple[str, Row]], several: bool) -> tuple[Row, Row]:
+def _with_what_it_reads(config: Row, read: Sequence[tuple[str, Row]], several: bool, epochs: int) -> tuple[Row, Row]:
     """(the configuration, with what it has of the searches that it reads; the unusual options of what it reads).
 
     An option that the configuration has itself, as that of `locate` has those of the injection, is not repeated.
     """
     aside = {"mask_mode", *config}
-    variant = {k: v for stage, of in read for k, v in variant_of(stage, of).items() if k not in aside}
+    variant = {k: v for stage, of in read for k, v in variant_of(stage, of, epochs).items() if k not in aside}
     inherited = {k: of[k] for stage, of in read if stage == "flips" for k in ("memorized", "mask_mode") if of.get(k)}
     return config | inherited, variant | ({"memorized": config["memorized"]} if several else {})
 

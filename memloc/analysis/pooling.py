@@ -70,7 +70,7 @@ def settings(
             continue
         aside = (*SEEDS, *without, *(("given_sha256",) if "{seed" in str(config.get("given_from")) else ()))
         shared = {k: v for k, v in config.items() if k not in aside and v is not None}
-        variant = {**variant_of(measured.stage, analysis["config"]), **analysis["variant"]}
+        variant = {**variant_of(measured.stage, analysis["config"], config["epochs"]), **analysis["variant"]}
         data = origins[analysis["trial"]].data if origins else ""
         if (written := repr((shared, variant, data))) not in keys:
             keys[written] = canonical_json([shared, variant, data])
@@ -98,10 +98,12 @@ def _newest(
     return {t: a for t, a in chosen.items() if origins[t].version == best[repr(trials[t])]}
 
 
-def variant_of(stage: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of an analysis that are not the usual ones. Each question states itself what is memorized."""
+def variant_of(stage: str, config: Mapping[str, Any], epochs: int) -> dict[str, Any]:
+    """The options of an analysis that are not the usual ones, on a training of so many epochs. Each question states itself
+    what is memorized.
+    """
     kind = STAGES.get(stage, Stage)
-    known, aside = {**ATYPICAL, **kind.usual}, (*kind.extent, "memorized")
+    known, aside = {**ATYPICAL, **kind.usual_on(epochs)}, (*kind.extent, "memorized")
     options = {kind.renamed.get(k, k): v for k, v in config.items() if k not in aside and v is not None}
     return {k: v for k, v in options.items() if v != known.get(k)}
 

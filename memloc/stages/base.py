@@ -112,6 +112,11 @@ class Stage(Generic[C]):
     # What a person may write. C is the resolved type, often a subclass with fewer None.
     config: type[StageConfig] = StageConfig
 
+    @classmethod
+    def usual_on(cls, epochs: int) -> Mapping[str, Any]:
+        """`usual`, and the usual values that follow from how many epochs a training has."""
+        return cls.usual
+
     def resolve(self, config: Any, train: TrainConfig, beside: Collection[str] = ()) -> C:
         """The configuration, completed with what the training and the block's other stages imply.
 

@@ -93,6 +93,21 @@ def test_a_setting_with_nothing_unusual_is_told_by_its_usual_values() -> None:
     assert differing([usual]) == [""]
 
 
+def test_what_locate_calls_before_memorization_tells_settings_apart_unless_it_is_the_usual_checkpoint() -> None:
+    """Of 50 epochs the eighth is the usual one. weight_change measures something else from the sixth; both were pooled."""
+    trials = {t: {**setting("digits").config, "dropout": "none"} for t in "tu"}
+    config = {"truth": "deleted", "clean": 0, "noisy": 10}
+    rows = [
+        {"analysis": t, "trial": t, "stage": "locate", "config": {**config, "before": before}, "variant": {}}
+        for t, before in (("t", 8), ("u", 6))
+    ]
+    found = {one.words: one.trials for one in settings(trials, rows, Measurement("locate"))}
+    assert found == {
+        "digits, resnet9, noise 0.1, truth deleted": ["t"],
+        "digits, resnet9, noise 0.1, truth deleted, before 6": ["u"],
+    }
+
+
 def given(labels: str | None, share: float) -> Setting:
     """A setting of labels of which a share is wrong as they are given."""
     one = setting("parquet:mine", noise=share)

@@ -137,4 +137,4 @@ def test_what_does_not_fit_the_data_or_the_network_is_told_at_its_field(tmp_path
 
 @pytest.mark.usefixtures("with_stage")
 def test_how_much_is_measured_makes_no_other_setting() -> None:
-    assert variant_of("count", {"above": 0.5, "seen": [3, 5]}) == {"above": 0.5}
+    assert variant_of("count", {"above": 0.5, "seen": [3, 5]}, 5) == {"above": 0.5}

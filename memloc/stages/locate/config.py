@@ -66,6 +66,11 @@ class ResolvedLocate(LocateConfig):
     steps: int | None = None
 
 
+def _before(epochs: int) -> int:
+    """The usual checkpoint before memorization."""
+    return max(1, epochs // 6)
+
+
 class Locate(Extensible[ResolvedLocate]):
     """How well each method names the neurons that hold an example."""
 
@@ -73,7 +78,7 @@ class Locate(Extensible[ResolvedLocate]):
     version: ClassVar[int] = 3
     reads = ("inject",)
     usual: ClassVar[Mapping[str, Any]] = USUAL
-    extent: ClassVar[tuple[str, ...]] = ("methods", "clean", "noisy", "before", "evaluated", "networks")
+    extent: ClassVar[tuple[str, ...]] = ("methods", "clean", "noisy", "evaluated", "networks")
     atlas: ClassVar[tuple[str, ...]] = atlas_of(
         "SELECT analysis, trial, 'locate.' || method AS method, example, layers, indices FROM located WHERE NOT control",
         first=NAMED,
@@ -112,6 +117,10 @@ class Locate(Extensible[ResolvedLocate]):
     }
     takes, noun, listed, built_in, written = Method, "method", "methods", METHODS, LocateConfig
 
+    @classmethod
+    def usual_on(cls, epochs: int) -> Mapping[str, Any]:
+        return {**cls.usual, "before": _before(epochs)}
+
     def resolve(self, config: LocateConfig, train: TrainConfig, beside: Collection[str] = ()) -> ResolvedLocate:
         usual: Truth = "injected" if "inject" in beside else "tied" if train.example_tied else "deleted"
         truth = config.truth or usual
@@ -131,7 +140,7 @@ class Locate(Extensible[ResolvedLocate]):
         for name, count in sizes.items():
             if truth == "tied" and count % 2:
                 raise FieldError(name, f"{count}, and truth tied takes pairs of examples; valid: {count - 1} or {count + 1}")
-        before = max(1, train.epochs // 6) if config.before is None else config.before
+        before = _before(train.epochs) if config.before is None else config.before
         check_epochs("before", [before], train)
         return config.resolved_as(ResolvedLocate, truth=truth, methods=methods, before=before, **sizes)
 

@@ -15,6 +15,6 @@ INSTRUMENT = Instrument(
     f"avg({CLOSED}) AS k_star, avg(clean_drop) AS clean_drop, avg(skipped::INT) AS skipped, avg(seconds) AS seconds",
     where=f"k IS NULL OR localization.truth <> 'deleted' OR k = {CLOSED}",
     order="truth, noisy, method",
-    extent=("methods", "clean", "noisy", "before", "evaluated", "networks"),
+    extent=("methods", "clean", "noisy", "evaluated", "networks"),
     memorizing=False,
 )
