@@ -17,10 +17,11 @@ import pyarrow as pa
 from memloc import stages
 from memloc.analysis.admitted_sql import Mentions, Statement, admit, mentions
 from memloc.analysis.atlas import atlas, declared, of_tables
+from memloc.analysis.connection import locked
 from memloc.analysis.stage_versions import warn_of_versions
 from memloc.analysis.sweep_records import trials_of
 from memloc.analysis.views import VIEWS, with_scores
-from memloc.analysis.written import as_arrow, locked
+from memloc.analysis.written import as_arrow
 from memloc.errors import StoreError, UsageError, nearest
 from memloc.stages.detection.scores import SCORES
 from memloc.stages.plugins import NAME

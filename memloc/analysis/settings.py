@@ -89,8 +89,7 @@ class Setting:
     def unlike_paper(self) -> dict[str, Any]:
         """The deviations in what is computed; those in its arithmetic aside."""
         aside = (*UNKNOWN, *(("precision",) if self.config.get("precision") in PAPERS_PRECISION else ()))
-        given = {"labels": self.scope.labels} if self.scope.labels else {}
-        return {**given, **{k: v for k, v in self.deviations.items() if k not in aside}}
+        return {k: v for k, v in self.deviations.items() if k not in aside}
 
     @property
     def words(self) -> str:
@@ -98,8 +97,8 @@ class Setting:
         scope = self.scope
         more = [f"{k} {v}" for k, v in self.deviations.items()]
         masked = [f"dropout {d}" for d in [self.config.get("dropout", "none")] if d != "none"]
-        rate = [f"noise {scope.noise:g}"] if "noise" in self.config else []
-        rate = [rate_in_words(scope)] if scope.labels else rate
+        drawn = [f"noise {scope.noise:g}"] if "noise" in self.config else []
+        rate = [rate_in_words(scope)] if scope.labels else drawn
         return ", ".join([without_folder(scope.dataset), scope.model, *rate, *masked, *more])
 
     @property

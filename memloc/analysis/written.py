@@ -10,27 +10,14 @@ import re
 from contextlib import closing
 from typing import Any
 
-import duckdb
 import pyarrow as pa
+
+from memloc.analysis.connection import locked
 
 # Arrow would hand them on as bytes, as a negative number, without the zone, or (long intervals) as another length.
 NOT_IN_ARROW = re.compile(r"BIT|BIGNUM|VARINT|UHUGEINT|INTERVAL|TYPE|VARIANT|GEOMETRY.*|TIME WITH TIME ZONE")
 # Python's have years 1 to 9999 and hours up to 23, none is infinite, and inside of a list they are written as Python code.
 NOT_IN_PYTHON = re.compile(r"DATE|TIME.*")
-
-
-def locked() -> Any:
-    """A connection that touches neither files nor settings."""
-    connection = duckdb.connect(":memory:")
-    # It would appear among the rows on standard output. Jupyter without ipywidgets has none, and refuses to change that.
-    if connection.execute("SELECT current_setting('enable_progress_bar')").fetchall() != [(False,)]:
-        connection.execute("SET enable_progress_bar=false")
-    # The order matters: each of them would forbid the one before.
-    connection.execute("SET temp_directory=''")
-    connection.execute("SET python_enable_replacements=false")
-    connection.execute("SET enable_external_access=false")
-    connection.execute("SET lock_configuration=true")
-    return connection
 
 
 def as_arrow(found: Any) -> pa.Table:

@@ -178,7 +178,8 @@ def choose(settings: Sequence[Setting], wanted: Wanted, shown: int = SHOWN) -> t
     They are the paper's if there are any. Else they are those of other data sets, first of the wanted networks and rates.
     Those that differ least from the paper's come first.
     """
-    order = sorted(settings, key=lambda s: (len(wanted.deviations(s)), *s.place))
+    # Labels that are wrong as given are one more difference, though no field says so.
+    order = sorted(settings, key=lambda s: (len(wanted.deviations(s)) + bool(s.scope.labels), *s.place))
     others = [s for s in order if s.scope.dataset not in wanted.datasets]
     pools = ([s for s in order if wanted.has(s)], [s for s in others if wanted.fits(s)], others, order)
     pool = next((p for p in pools if p), [])

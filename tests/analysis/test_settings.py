@@ -118,7 +118,8 @@ def test_labels_that_are_wrong_as_given_are_told_by_whose_they_are() -> None:
     found = given("person", 0.175)
     assert found.scope == Scope("parquet:mine", "resnet9", 0.175, "person")
     assert found.words == "parquet:mine, resnet9, person labels (17.5 % wrong)"
-    assert found.unlike_paper == {"labels": "person"}
+    assert found.unlike_paper == {}
+    assert found.scope != Scope("parquet:mine", "resnet9", 0.175)
 
 
 def test_given_labels_are_named_by_their_column_and_drawn_ones_by_their_rate() -> None:

@@ -131,3 +131,9 @@ def test_labels_that_are_wrong_as_given_stand_in_place_of_the_papers_noise_even_
         "parquet:mine in place of CIFAR-10, MNIST",
         "person labels (10 % wrong) in place of 10 % noise",
     ]
+
+
+def test_drawn_noise_is_shown_before_labels_that_are_wrong_as_given_of_a_smaller_rate() -> None:
+    person = setting("parquet:mine", noise=0.05, wrong="given", labels="person")
+    drawn = setting("parquet:mine", noise=0.2)
+    assert choose([person, drawn], WANTED)[0] == [drawn, person]
