@@ -6,6 +6,8 @@ In the order of the forward pass, the neurons are:
 - a hidden unit: an output of a linear layer that an activation follows (directly, or after a norm), after the activation;
 - an attention head's output, of all tokens, before the projection, in modules with `num_heads` and a linear layer `proj`;
 - every weight of the classifier, a linear layer or a 1×1 convolution; a bias is none.
+An activation acts on each number by itself. It is one of torch's modules of activations (or of timm's), or a function or
+method of the same name, as `F.selu` or `x.tanh()`. A softmax is none.
 An MLP that multiplies the halves of its hidden layer (GLU) has no hidden units. A layer that makes a table of positions, the
 same for all images, has no neurons. A module that cannot be traced (opened.py) is one operation, without neurons inside.
 The classifier is what the network itself names (`get_classifier`), or the layers from which the logits come without another
@@ -24,15 +26,19 @@ from torch.nn import functional as F
 
 from memloc.models.gates import Gate, gated, gated_heads, gated_linear
 from memloc.models.traced.program import Program
-from memloc.models.traced.trace import LEAVES, NORMS
+from memloc.models.traced.trace import LEAVES, NORMS, first_argument
 
-FUNCTIONS = (
-    F.relu, F.relu6, F.gelu, F.silu, F.mish, F.hardswish, F.hardsigmoid, F.leaky_relu, F.elu, torch.relu, torch.tanh,
-    torch.sigmoid,
+# What torch.nn has as modules of activations and acts on each number by itself
+ACTIVATIONS = (
+    "celu", "elu", "gelu", "hardshrink", "hardsigmoid", "hardswish", "hardtanh", "leaky_relu", "logsigmoid", "mish",
+    "prelu", "relu", "relu6", "rrelu", "selu", "sigmoid", "silu", "softplus", "softshrink", "softsign", "tanh", "tanhshrink",
+    "threshold",
 )  # fmt: skip
-METHODS = ("relu", "tanh", "sigmoid")
+FUNCTIONS = {getattr(space, name) for space in (torch, F) for name in ACTIVATIONS if hasattr(space, name)}
+METHODS = {name for name in ACTIVATIONS if hasattr(Tensor, name)}
 PASSING = (nn.Identity, nn.Dropout)
-NOT_ACTIVATIONS = (*PASSING, nn.GLU, nn.MultiheadAttention)  # the last two are in torch's module of activations
+# The others are in torch's module of activations too, and mix the numbers that they are given.
+NOT_ACTIVATIONS = (*PASSING, nn.GLU, nn.MultiheadAttention, nn.Softmax, nn.Softmax2d, nn.Softmin, nn.LogSoftmax)
 
 
 @dataclass(frozen=True)
@@ -121,7 +127,7 @@ def _followed(node: fx.Node, modules: Mapping[str, nn.Module]) -> tuple[fx.Node,
     """(the norm or activation at the end of those that directly follow a node, else itself; whether it activates)."""
     while True:
         users = list(node.users)
-        if len(users) != 1 or users[0].args[:1] != (node,):
+        if len(users) != 1 or first_argument(users[0]) is not node:
             return node, False
         following = users[0]
         module = modules.get(str(following.target)) if following.op == "call_module" else None

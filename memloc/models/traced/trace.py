@@ -5,6 +5,7 @@ No operation works in place, so a state between groups can be used again.
 
 from __future__ import annotations
 
+import inspect
 import operator
 from collections.abc import Callable, Collection
 from typing import Any
@@ -26,7 +27,6 @@ OUT_OF_PLACE: dict[Any, Callable[..., Any]] = {
     operator.imul: operator.mul,
     operator.itruediv: operator.truediv,
 }
-IN_PLACE_SECOND = (F.relu, F.relu6, F.silu, F.mish, F.hardswish, F.hardsigmoid)  # their second argument is `inplace`
 ROOT = "network"
 
 
@@ -109,11 +109,25 @@ def _out_of_place(node: fx.Node) -> None:
         node.target = str(node.target).rstrip("_")
     if node.kwargs.get("inplace"):
         node.kwargs = {**node.kwargs, "inplace": False}
-    if node.target in IN_PLACE_SECOND and node.args[1:2] == (True,):
-        node.args = (node.args[0], False)
-    if before != (node.target, node.args, node.kwargs) and isinstance(node.args[0], fx.Node):
-        for user in [user for user in node.args[0].users if node < user]:
-            user.replace_input_with(node.args[0], node)
+    if (at := _place_of_inplace(node.target)) is not None and node.args[at : at + 1] == (True,):
+        node.args = (*node.args[:at], False, *node.args[at + 1 :])
+    changed = first_argument(node)
+    if before != (node.target, node.args, node.kwargs) and isinstance(changed, fx.Node):
+        for user in [user for user in changed.users if node < user]:
+            user.replace_input_with(changed, node)
+
+
+def first_argument(node: fx.Node) -> Any:
+    """What an operation works on, given by its place or as `input`; None where it has neither."""
+    return node.args[0] if node.args else node.kwargs.get("input")
+
+
+def _place_of_inplace(target: Any) -> int | None:
+    """Which argument of one of torch's functions is `inplace`: the second of `F.relu`, the third of `F.elu`, …"""
+    if getattr(target, "__module__", None) != F.__name__:
+        return None
+    names = list(inspect.signature(target).parameters)
+    return names.index("inplace") if "inplace" in names else None
 
 
 def _without_underscore(target: Any) -> Any:

@@ -81,7 +81,7 @@ class Flips(Stage[FlipsConfig]):
 
     name: ClassVar[str] = "flips"
     forward_only: ClassVar[bool] = True
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     extent: ClassVar[tuple[str, ...]] = ("clean", "noisy", "repeats", "post_eval", "group_size")
     usual: ClassVar[Mapping[str, Any]] = {
         "estimator": "fast",

@@ -37,7 +37,7 @@ class Inject(Stage[InjectConfig]):
     name: ClassVar[str] = "inject"
     extent: ClassVar[tuple[str, ...]] = ("networks",)
     usual: ClassVar[Mapping[str, Any]] = USUAL
-    version: ClassVar[int] = 1
+    version: ClassVar[int] = 2
     tables: ClassVar[Mapping[str, pa.Schema]] = {
         "injections": of_analysis(
             ("network", SMALL),

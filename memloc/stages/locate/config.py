@@ -75,7 +75,7 @@ class Locate(Extensible[ResolvedLocate]):
     """How well each method names the neurons that hold an example."""
 
     name: ClassVar[str] = "locate"
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     reads = ("inject",)
     usual: ClassVar[Mapping[str, Any]] = USUAL
     extent: ClassVar[tuple[str, ...]] = ("methods", "clean", "noisy", "evaluated", "networks")

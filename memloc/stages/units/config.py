@@ -40,7 +40,7 @@ class Units(Stage[ResolvedUnits]):
 
     name: ClassVar[str] = "units"
     forward_only: ClassVar[bool] = True
-    version: ClassVar[int] = 3
+    version: ClassVar[int] = 4
     extent: ClassVar[tuple[str, ...]] = ("epochs",)
     usual: ClassVar[Mapping[str, Any]] = {"copies": 10, "augment": "crop", "close": 0.05}
     atlas: ClassVar[tuple[str, ...]] = tuple(
