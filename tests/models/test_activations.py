@@ -54,7 +54,7 @@ def same(module: nn.Module) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
     for space in (F, torch):
         if found := getattr(space, name, None):
             yield f"{space.__name__}.{name}", partial(_called, found, given)
-            yield f"{space.__name__}.{name}, by name", lambda x, found=found: found(input=x, **_named(name, given))
+            yield f"{space.__name__}.{name}, by name", partial(_called_by_name, found, _named(name, given))
         if found := getattr(space, f"{name}_", None):
             yield f"{space.__name__}.{name}_", partial(_called, found, given)
     if hasattr(Tensor, name):
@@ -66,6 +66,10 @@ def same(module: nn.Module) -> Iterator[tuple[str, Callable[[Tensor], Tensor]]]:
 
 def _called(function: Callable[..., Tensor], given: tuple[Any, ...], x: Tensor) -> Tensor:
     return function(x, *given)
+
+
+def _called_by_name(function: Callable[..., Tensor], given: dict[str, Any], x: Tensor) -> Tensor:
+    return function(input=x, **given)
 
 
 def _named(name: str, given: tuple[Any, ...]) -> dict[str, Any]:
