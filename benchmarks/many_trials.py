@@ -4,7 +4,9 @@ Two programs run one after the other, each with a local Ray of its own:
 
 - driver: memloc's driver with a plan of N trainings of `digits`, each with one analysis. Leases, heartbeats, coordinators
   and admission are the real ones. Only the training and the analysis do nothing.
-- tune: Ray Tune alone, with as many trials that end with their first result, in reused actors as memloc's.
+- tune: Ray Tune alone, with as many trials that end with their first result. As many run at a time as memloc has
+  coordinators, in reused actors. Their CPUs limit them, and not `max_concurrent_trials`: Tune keeps an actor whose trial has
+  ended only for a trial that waits for CPUs, so with that limit it would start a process for nearly every trial.
 
 Prints the trials per second from the tenth part of the trials to the last one, the CPU time of all processes for each of
 them, and the driver's resident memory (of 10⁶ bytes) when 0, 10, 50 and 100 % of the trials have ended. Other work on the
@@ -38,7 +40,7 @@ from memloc.run.events import Event, PartResult, TrainingResult
 from memloc.run.fanout import PricedPart
 from memloc.run.placement import Resources
 from memloc.run.ray.connect import connected
-from memloc.run.ray.coordinator import COORDINATOR_MEMORY, Coordinator
+from memloc.run.ray.coordinator import Coordinator
 from memloc.run.ray.driver import OnRay
 from memloc.run.ray.workers import Job
 from memloc.run.schedule import coordinators
@@ -76,8 +78,8 @@ class Nothing(tune.Trainable):  # type: ignore[misc]
 
     @classmethod
     def default_resource_request(cls, config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        """As a coordinator's."""
-        return tune.PlacementGroupFactory([{"memory": COORDINATOR_MEMORY}])
+        """Its share of the CPUs, so that as many run as memloc has coordinators."""
+        return tune.PlacementGroupFactory([{"CPU": config["cpus"]}])
 
     def step(self) -> dict[str, Any]:
         return {"done": True}
@@ -215,8 +217,8 @@ def tune_alone(trials: int, cpus: int, folder: Path, profiled: Callable[[], Any]
     with connected(Resources(cpus=cpus, gpus=0), "alone") as connection, profiled():
         tune.Tuner(
             Nothing,
-            param_space={"trial": tune.grid_search([f"{i:016x}" for i in range(trials)])},
-            tune_config=tune.TuneConfig(max_concurrent_trials=coordinators(cpus), reuse_actors=True),
+            param_space={"cpus": cpus / coordinators(cpus), "trial": tune.grid_search([f"{i:016x}" for i in range(trials)])},
+            tune_config=tune.TuneConfig(reuse_actors=True),
             run_config=tune.RunConfig(
                 storage_path=connection.scratch,
                 verbose=0,
