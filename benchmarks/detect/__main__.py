@@ -1,10 +1,11 @@
 """`memloc detect` beside cleanlab: AUC, precision, CPU time (docs/detect.md).
 
-    python -m benchmarks.detect OUT [--settings digits,fashion,aggregate,human_1] [--draws 3] [--images N] [--data-dir DIR]
+    python -m benchmarks.detect OUT [--settings digits,fashion,aggregate,human_1] [--draws 3] [--images N] [--rows FILE]
 
-It needs the extra `bench`. Data, store and CPU times lie in OUT, so the same command goes on where it was. cleanlab gets the
-probabilities of the same network, cross-validated in five parts, and those of a logistic regression on the pixels, as its
-tutorials do. Its three methods all count. Prints Markdown.
+It needs the extra `bench`. Data, store and CPU times lie in OUT, so the same command goes on where it was. FILE (CSV) has
+the rows that were measured, also on other machines. What it has is not run again. New rows are added, a draw at a time.
+cleanlab gets the probabilities of the same network, cross-validated in five parts, and those of a logistic regression on the
+pixels, as its tutorials do. Its three methods all count. Prints Markdown.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Place:
 
 def judged(place: Place, setting: Setting, draw: int) -> Iterator[dict[str, object]]:
     """A row per ranking: its AUC, its precision at n (as many as are wrong) and at 100, and CPU seconds."""
-    name = f"{setting.name}-{draw}"
+    name = f"{setting.name}-{setting.images}-{draw}"
     data, file = setting.make(draw, place.data), place.out / f"{name}.npz"
     if not file.exists():
         data.save(file)
@@ -73,8 +74,8 @@ def judged(place: Place, setting: Setting, draw: int) -> Iterator[dict[str, obje
     for ranking, suspicion, cost in _rankings(place, name, data, spent):
         order = np.argsort(-suspicion, kind="stable")
         at_n, at_100 = (float(wrong[order[:k]].mean()) for k in (int(wrong.sum()), 100))
-        yield {"setting": setting.name, "draw": draw, "ranking": ranking, "auc": auc(suspicion, wrong),
-               "at_n": at_n, "at_100": at_100, "cpu": cost, "wrong": float(wrong.mean())}  # fmt: skip
+        yield {"setting": setting.name, "images": len(wrong), "draw": draw, "wrong": float(wrong.mean()), "ranking": ranking,
+               "auc": auc(suspicion, wrong), "at_n": at_n, "at_100": at_100, "cpu": cost}  # fmt: skip
 
 
 def _rankings(place: Place, name: str, data: Labelled, spent: dict[str, float]) -> Iterator[tuple[str, Floats, float]]:
@@ -96,27 +97,37 @@ def _rankings(place: Place, name: str, data: Labelled, spent: dict[str, float]) 
         yield ranking, suspicion, place.spent()[f"{name} logistic"]
 
 
+def measured(rows: pd.DataFrame, setting: Setting, draw: int) -> bool:
+    """Whether there are rows of this draw, with as many images."""
+    return bool(((rows["setting"] == setting.name) & (rows["images"] == setting.images) & (rows["draw"] == draw)).any())
+
+
 def table(rows: pd.DataFrame) -> str:
     """Means over the draws, a row per ranking."""
-    lines = ["| labels | ranking | AUC | precision at n | at 100 | CPU s |", "|---|---|---|---|---|---|"]
-    means = rows.groupby(["setting", "ranking"], sort=False)[["auc", "at_n", "at_100", "cpu"]].mean().reset_index()
-    for _, row in means.iterrows():
-        numbers = f"{row['auc']:.4f} | {row['at_n']:.3f} | {row['at_100']:.2f} | {row['cpu']:.0f}"
-        lines.append(f"| {row['setting']} | {row['ranking']} | {numbers} |")
+    lines = [
+        "| labels | images | draws | ranking | AUC | precision at n | at 100 | CPU s |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for (setting, images, ranking), of in rows.groupby(["setting", "images", "ranking"], sort=False):
+        mean = of[["auc", "at_n", "at_100", "cpu"]].mean()
+        numbers = f"{mean['auc']:.4f} | {mean['at_n']:.3f} | {mean['at_100']:.2f} | {mean['cpu']:.0f}"
+        lines.append(f"| {setting} | {images:,} | {len(of)} | {ranking} | {numbers} |")
     return "\n".join(lines) + "\n"
 
 
 def paired(rows: pd.DataFrame, ours: str) -> str:
     """One of memloc's rankings less cleanlab's best of a setting, precision at n, with Student's interval over the draws."""
-    lines = [f"| labels | cleanlab's best | {ours} less it [95 %] |", "|---|---|---|"]
-    for setting, of in rows.groupby("setting", sort=False):
+    lines = [f"| labels | images | cleanlab's best | {ours} less it [95 %] |", "|---|---|---|---|"]
+    for (setting, images), of in rows.groupby(["setting", "images"], sort=False):
         grid = of.pivot(index="draw", columns="ranking", values="at_n")
         theirs = [name for name in grid if str(name).startswith("cleanlab")]
         best = max(theirs, key=lambda name: float(np.mean(grid[name].to_numpy())))
         found = student_interval((grid[ours] - grid[best]).tolist())
         if found is not None:
             ends = "" if found.lo is None else f" [{found.lo:+.3f}, {found.hi:+.3f}]"
-            lines.append(f"| {setting} | {best}: {np.mean(grid[best].to_numpy()):.3f} | {found.value:+.3f}{ends} |")
+            lines.append(
+                f"| {setting} | {images:,} | {best}: {np.mean(grid[best].to_numpy()):.3f} | {found.value:+.3f}{ends} |"
+            )
     return "\n".join(lines) + "\n"
 
 
@@ -126,18 +137,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--settings", default="digits,fashion,aggregate,human_1")
     parser.add_argument("--draws", type=int, default=3)
     parser.add_argument("--images", type=int, default=10_000, help="of CIFAR-10")
+    parser.add_argument("--rows", type=Path, help="a CSV file of rows; default: OUT/rankings.csv")
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="has FashionMNIST/raw and cifar10-jpeg")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     place = Place(options.out.resolve(), options.data_dir)
     known = settings(options.images)
-    rows: list[dict[str, object]] = []
+    file = options.rows or options.out / "rankings.csv"
+    found = pd.read_csv(file) if file.exists() else pd.DataFrame(columns=["setting", "images", "draw", "ranking"])
     for name in options.settings.split(","):
         for draw in range(options.draws):
-            rows += judged(place, known[name], draw)
+            if not measured(found, known[name], draw):
+                found = pd.concat([found, pd.DataFrame(judged(place, known[name], draw))], ignore_index=True)
+                found.to_csv(file, index=False, float_format="%.6g")
             print(f"{name}, draw {draw}: done", file=sys.stderr)
-    found = pd.DataFrame(rows)
-    found.to_csv(options.out / "rankings.csv", index=False)
     print(table(found))
     for ours in (r for r in found["ranking"].unique() if r.startswith("memloc")):
         print(paired(found, ours))

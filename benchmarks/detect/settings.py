@@ -40,6 +40,7 @@ class Setting:
     """make: the data of a draw, from (draw, folder of the data sets). epochs, width: of the network."""
 
     name: str
+    images: int
     make: Callable[[int, Path], Labelled]
     epochs: int
     width: float
@@ -99,9 +100,9 @@ def _decoded(images: list[dict[str, bytes]]) -> U8:
 def settings(n: int) -> dict[str, Setting]:
     """{name: setting}. n: images of CIFAR-10."""
     found = (
-        Setting("digits", digits, 20, 0.25),
-        Setting("fashion", fashion(4000), 20, 0.25),
-        Setting("aggregate", cifar(n, "human_aggregate"), 20, 0.25),
-        Setting("human_1", cifar(n, "human_1"), 20, 0.25),
+        Setting("digits", 1437, digits, 20, 0.25),
+        Setting("fashion", 4000, fashion(4000), 20, 0.25),
+        Setting("aggregate", n, cifar(n, "human_aggregate"), 20, 0.25),
+        Setting("human_1", n, cifar(n, "human_1"), 20, 0.25),
     )
     return {setting.name: setting for setting in found}
