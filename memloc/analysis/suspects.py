@@ -72,6 +72,15 @@ class Check:
     auc: float
     found: float
 
+    @property
+    def told(self) -> float:
+        """In how many cases a planted label is more suspect than a right one: 0.5 is guessing, 1 is always.
+
+        The other labels are a mixture: the share w is wrong, and looks like the planted ones, so auc = w/2 + (1 - w) told.
+        """
+        wrong = self.share.value
+        return float(np.clip((self.auc - wrong / 2) / (1 - wrong), 0.0, 1.0)) if wrong < 1 else 0.5
+
 
 @dataclass(frozen=True)
 class Suspects:

@@ -13,12 +13,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from memloc.analysis.suspects import Check, Suspects
+from memloc.analysis.suspects import Suspects
 from memloc.data.arrays import Origin, Raw
 from memloc.report.suspects import Found, page
 from memloc.report.suspects import csv as as_csv
-from memloc.statistics.planted import PlantedShare
-from memloc.statistics.trainings import OverTrainings
 
 N = 30
 NAMES = ("cat", '=1+1,"dog"', "</script><b>owl")
@@ -172,15 +170,3 @@ def test_the_table_starts_no_formula() -> None:
     rows = list(csv.DictReader(io.StringIO(as_csv(found(), 5))))
     assert [row["given"] for row in rows[:2]] == ["</script><b>owl", """'=1+1,"dog\""""]
     assert rows[0]["file"] == "a/29.png"
-
-
-@pytest.mark.parametrize(
-    ("share", "words"),
-    [(0.9, "finds 90 % of them. If your wrong labels are harder"), (0.3, "finds 30 % of them. So the networks")],
-)
-def test_a_check_that_finds_little_is_told_as_that(share: float, words: str) -> None:
-    checked = Check(PlantedShare(0.1, 0.5, 0.9, 0.09, 20, 300, 3), 0.9, share)
-    one = found()
-    said = replace(one, suspects=replace(one.suspects, checks=[checked], wrong=OverTrainings(0.1, (0.1,)))).sentences()
-    assert said[1] == "About 3 labels are wrong (10.0 %)."
-    assert words in said[2]
