@@ -15,6 +15,9 @@ from memloc.store.files import Files
 
 T = TypeVar("T")
 
+# What Arrow raises where a file cannot be read, or is no Parquet file; the last one where a name in it is no text.
+FAULTS = (OSError, pa.ArrowException, UnicodeDecodeError)
+
 
 class ChangedError(ValueError):
     """A file is not what was written down of it. The text is the rest of a sentence that begins with its path."""
@@ -38,12 +41,26 @@ def _read(files: Files, entry: ListedTable, action: Callable[[Any], T], repeated
     try:
         with files.dataset_filesystem().open_input_file(files.full(entry.path)) as source:
             return action(_opened(source, repeated))
-    except (OSError, pa.ArrowException) as error:
-        if wrong := entries.look_at(files, entry)[1]:
+    except FAULTS as error:
+        content, wrong = entries.look_at(files, entry)
+        wrong = wrong or no_parquet(lambda: action(_opened(pa.BufferReader(content), repeated)))
+        if wrong:
             raise ChangedError(wrong) from None
         raise StorageError(
             f"store {files.uri}: {entry.path} cannot be read: {error_line(error, with_type=False)}"
         ) from error
+
+
+def no_parquet(read: Callable[[], object]) -> str | None:
+    """What is wrong with bytes whose hash is right, where they cannot be read as Parquet; None where they can.
+
+    Whoever has written them may have committed anything, so the storage is not to blame. read: reads them, from memory.
+    """
+    try:
+        read()
+    except FAULTS as error:
+        return f"was committed so, and is no Parquet file that can be read ({error_line(error, with_type=False)})"
+    return None
 
 
 def _opened(source: Any, repeated: Sequence[str]) -> Any:

@@ -97,8 +97,11 @@ def _check_generation(
     present = manifests.taken
     if present is None:
         return {}, 0
-    lost = _problems(files, present.files)
-    newer = generations.look(files, {}).taken if lost else present
+    lost, wrong = _problems(files, present.files), _wrong_commits(files, present)
+    newer = generations.look(files, {}).taken if lost or wrong else present
+    if newer is not None and newer.path == present.path and wrong:
+        _set_aside_manifest(files, present.path, wrong, broken_files)
+        newer = None
     if newer is None or newer.path != present.path:
         return _check_generation(files, loose, broken_files)
     for file in present.files:
@@ -127,10 +130,25 @@ def _set_aside_indexes(files: Files, broken_files: list[BrokenFile]) -> None:
         if wrong and _is_replaced(files, paths):
             _set_aside_indexes(files, broken_files)
             return
-        if wrong:  # the manifest goes first: a reader must not find it without its index
-            for own, problem in {path: "has a broken index", **wrong}.items():
-                files.move(own, layout.quarantine(own))
-                broken_files.append(BrokenFile(own, problem, "readers take the generation before it"))
+        if wrong:
+            _set_aside_manifest(files, path, wrong, broken_files)
+
+
+def _set_aside_manifest(files: Files, path: str, wrong: Mapping[str, str], broken_files: list[BrokenFile]) -> None:
+    """wrong: {file of its index: what is wrong with it}."""
+    for own, problem in {path: "has a broken index", **wrong}.items():  # itself first: none may find it without its index
+        files.move(own, layout.quarantine(own))
+        broken_files.append(BrokenFile(own, problem, "readers take the generation before it"))
+
+
+def _wrong_commits(files: Files, present: Generation) -> dict[str, str]:
+    """{file of its index: what is wrong with it} where the bytes of a commit, whose hash is right, are not that commit."""
+    try:
+        for part_id in present.commits:
+            present.commits.whole(part_id)
+    except DamagedError as error:
+        return {error.path: error.problem.removeprefix(f"store {files.uri}: {error.path} ")}
+    return {}
 
 
 def _decoded(files: Files, path: str, content: bytes) -> Commit | None:

@@ -76,12 +76,15 @@ class Made:
         """Puts another index in the place of the second's, and a manifest that lists it."""
         sink = pa.BufferOutputStream()
         pq.write_table(rows, sink, row_group_size=index.GROUP, **schemas.WRITTEN)
-        content = sink.getvalue().to_pybytes()
+        return self.write_as_index(sink.getvalue().to_pybytes(), rows.num_rows)
+
+    def write_as_index(self, content: bytes, commits: int) -> str:
+        """Puts any bytes in the place of the second's index, and a manifest that lists them with their hashes."""
         digest = layout.sha256(content)
         path = generation_layout.index(2, digest)
         self.store.files.put(path, content)
         listed = {
-            "path": path, "commits": rows.num_rows, "size": len(content), "sha256": digest,
+            "path": path, "commits": commits, "size": len(content), "sha256": digest,
             "footer": layout.sha256(footers.footer(content)),
         }  # fmt: skip
         return self.write({**self.raw, "index": [listed]})
@@ -209,6 +212,39 @@ def test_an_index_says_only_what_commits_can_say(made: Made, name: str) -> None:
         made.untouched()
 
 
+def other_bytes(made: Made) -> dict[str, bytes]:
+    """Contents that are no index, though every hash that is written down of them is right."""
+    whole = made.store.files.get(made.index)
+    page = bytearray(whole)
+    page[60] ^= 4  # of the first column
+    return {
+        "no Parquet": b"x" * 1000,
+        "nothing": b"",
+        "the beginning": whole[: len(whole) // 2],
+        "a length beyond the file": whole[:-8] + b"\xff\xff\xff\x7fPAR1",
+        "a footer of zeros": whole[:-1000] + bytes(992) + whole[-8:],
+        "a damaged page": bytes(page),
+    }
+
+
+@pytest.mark.parametrize(
+    "name", ["no Parquet", "nothing", "the beginning", "a length beyond the file", "a footer of zeros", "a damaged page"]
+)
+def test_an_index_that_is_no_parquet(made: Made, name: str) -> None:
+    """It had ended every command, `verify` too, and nothing healed the store."""
+    path = made.write_as_index(other_bytes(made)[name], made.rows.num_rows)
+    with pytest.warns(MemlocWarning, match=f"left out: {path} has no index that this version of memloc can read"):
+        assert made.store.snapshot().generation is not None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", MemlocWarning)
+        made.untouched()
+        done = compact(made.store.files)
+        assert done is not None
+        assert done.generation == 3
+        assert_same(made.rows_shown(), made.expected)
+    assert Store(made.store.uri).snapshot().generation.path == done.path  # type: ignore[union-attr]
+
+
 def test_rows_of_another_part(made: Made) -> None:
     """An index that gives a part the rows of another: a reader shows rows under their own part, or says what is wrong."""
     swapped = made.rows["files"].to_pylist()
@@ -224,12 +260,24 @@ def test_rows_of_another_part(made: Made) -> None:
 
 
 def test_a_commit_that_is_not_that_of_its_row(made: Made) -> None:
+    """Who asks for it learns of it; `verify` sets the manifest aside, and readers take the generation before it."""
     contents = made.rows["commit"].to_pylist()
     contents[0], contents[1] = contents[1], contents[0]
-    made.write_index(made.rows.set_column(made.rows.column_names.index("commit"), "commit", pa.array(contents, pa.binary())))
+    path = made.write_index(
+        made.rows.set_column(made.rows.column_names.index("commit"), "commit", pa.array(contents, pa.binary()))
+    )
     remove_small(made.store)
     with pytest.raises(StoreError, match="has another commit in the place of"):
         Store(made.store.uri).commit(commit_of(0, 0, 0.0).id)
+    found = {broken.path: broken.problem for broken in verify(made.store.files)[0]}
+    assert found.pop(path) == "has a broken index"
+    ((piece, problem),) = found.items()
+    assert piece.startswith("manifests/000002-")
+    assert problem.startswith("has another commit in the place of")
+    again = Store(made.store.uri)
+    assert again.commit(commit_of(0, 0, 0.0).id) is not None  # from the first generation
+    assert again.snapshot().generation.manifest.generation == 1  # type: ignore[union-attr]
+    assert verify(made.store.files)[0] == []
 
 
 @pytest.mark.parametrize("ending", [".json", ".parquet"])
