@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from memloc import open_store
 from memloc.commands.detect import SweepFile
 from memloc.data import load
 from memloc.errors import UsageError
@@ -145,6 +147,37 @@ def test_networks_that_have_not_seen_the_examples(home: Path) -> None:
     assert sorted(p.name for p in (home / "out").iterdir()) == [
         *("detect-known.yaml", "suspects.csv", "suspects.html", "suspects.parquet"),
     ]
+
+
+def test_the_neurons_of_a_label_are_a_judge_more(home: Path) -> None:
+    """Against loops over the tables: each training judges by its margins, and by how few neurons hold a label."""
+    store = str(home / "flipped")
+    fields = ("subset=50", *FAST, "--seeds", "1", "--flips", "-o", "flipped-files", "--store", store)
+    assert memloc(home, "detect", "npz:known.npz", *fields).code == 0
+    tables = open_store(store)
+    places: dict[int, list[float]] = defaultdict(list)
+    neurons: dict[int, list[float]] = defaultdict(list)
+    searches = tables.pandas("flip_counts")
+    for trial, of in tables.pandas("examples").groupby("trial"):
+        unplanted = of[~of["noisy"]]
+        seen = unplanted["example"].tolist()
+        own = searches[searches["trial"] == trial]
+        held = {e: float(own.loc[own["example"] == e, "neurons"].mean()) for e in seen if e in set(own["example"])}
+        margins = dict(zip(seen, unplanted["alternative_prob"] - unplanted["mean_prob"], strict=True))
+        for suspicion in (margins, {e: -count for e, count in held.items()}):
+            values = list(suspicion.values())
+            for e, own_value in suspicion.items():
+                below, upto = sum(v < own_value for v in values), sum(v <= own_value for v in values)
+                places[e].append((below + upto) / (2 * len(values)))
+        for e, count in held.items():
+            neurons[e].append(count)
+    table = pq.read_table(home / "flipped-files" / "suspects.parquet").to_pylist()
+    assert len(table) == 50
+    assert len({row["neurons"] for row in table}) > 2
+    for row in table:
+        example = row["example"]
+        assert row["score"] == pytest.approx(np.mean(places[example]), rel=1e-9)
+        assert row["neurons"] == (pytest.approx(np.mean(neurons[example]), rel=1e-9) if neurons[example] else None)
 
 
 @pytest.mark.parametrize(
