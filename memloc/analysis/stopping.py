@@ -42,7 +42,7 @@ def tell(store: Store, sweep: str | None) -> Stopped:
     Warns:
         MemlocWarning: naming the heartbeats of what cannot be a run of memloc.
     """
-    beats, every = heartbeats.read(store.files, store.files.clock)
+    beats, every = heartbeats.of_living(store.files)
     runs: list[Heartbeat] = list(every)
     others: list[Heartbeat] = []
     if sweep is not None:

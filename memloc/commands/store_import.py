@@ -67,7 +67,7 @@ def _refuse_alive(store: Store, trials: Collection[str]) -> None:
     from memloc.analysis.run_status import runs_on
     from memloc.store import heartbeats
 
-    beats, runs = heartbeats.read(store.files, store.files.clock)
+    beats, runs = heartbeats.of_living(store.files)
     for trial, beat in beats.items():
         for run in runs_on(runs, {trial: beat}, ()) if trial in trials else ():
             where = f"run {run['run']} is at work on it on {run.get('host') or 'an unknown machine'}"

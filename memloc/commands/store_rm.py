@@ -90,7 +90,7 @@ def _refuse_alive(store: Store, plan: Removal, named: str | None) -> None:
     from memloc.analysis.run_status import runs_on
     from memloc.store import heartbeats
 
-    beats, runs = heartbeats.read(store.files, store.files.clock)  # this machine's clock may be wrong
+    beats, runs = heartbeats.of_living(store.files)
     alive = runs_on(runs, {trial: beat for trial, beat in beats.items() if trial in plan.trainings}, plan.names)
     if alive:
         run = alive[0]

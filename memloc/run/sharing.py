@@ -10,6 +10,7 @@ from memloc.config.retention import Retention
 from memloc.run.pending import Work, pending
 from memloc.run.plan import Plan
 from memloc.store import Store, leases
+from memloc.store.future_dates import Watch
 
 LOOK_SECONDS = 3.0  # between two looks at the leases of others
 
@@ -29,9 +30,9 @@ class Shared:
         Raises:
             StorageError: the storage has failed for longer than the store has patience.
         """
-        waiting = set(elsewhere)
+        waiting, watch = set(elsewhere), Watch()
         while waiting and not should_stop():
-            free = waiting - leases.held_among(self.store.files, waiting).keys()
+            free = waiting - leases.held_among(self.store.files, waiting, watch).keys()
             if free:
                 works = self._works(waiting)
                 if any(work.trial.id in free for work in works):

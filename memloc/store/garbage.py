@@ -16,6 +16,7 @@ from memloc.store import commits, layout, records, superseded
 from memloc.store.commit_form import Commit
 from memloc.store.commits import Snapshot
 from memloc.store.files import Files
+from memloc.store.future_dates import is_ahead, renewed
 from memloc.store.local import Info
 
 COVERED = "small files that a generation has the rows of"
@@ -60,18 +61,18 @@ def find(files: Files, grace: float, on_damaged: records.OnDamaged) -> list[Piec
         generations = superseded.look(files, before)
         snapshot = commits.snapshot(files, known)
     unread = {*snapshot.broken, *snapshot.unreadable, *odd}
-    covered = generations.covered(data, snapshot)
+    covered, unrenewed = generations.covered(data, snapshot), _unrenewed(files)
     found = [
         *(Piece(COVERED, path, info) for path, info in covered.items()),
         *(Piece(SUPERSEDED, path, info) for path, info in generations.replaced().items()),
         *_unlisted({path: info for path, info in data.items() if path not in covered}, snapshot, known, unread),
         *_states(files, checkpoints, data, snapshot, on_damaged),
-        *_of_runs(files, before),
+        *_of_runs(files, before, unrenewed),
         *_quarantined(files),
         *_named(LEASES, files.infos(layout.LEASES), layout.is_own),  # a living run renews its own
         *_named(TEMPORARY, files.infos(layout.TEMPORARY), layout.is_temporary),
     ]
-    old = [piece for piece in found if piece.info is None or piece.info.written < before]
+    old = [piece for piece in found if piece.info is None or piece.info.written < before or piece.path in unrenewed]
     return sorted(old, key=lambda piece: (KINDS.index(piece.kind), piece.path))
 
 
@@ -166,8 +167,23 @@ def _done(trial: Mapping[str, Any], snapshot: Snapshot) -> bool:
     return all(snapshot.complete(analysis["parts"]) for analysis in trial["analyses"])
 
 
-def _of_runs(files: Files, before: float) -> list[Piece]:
-    """Heartbeats and orders to stop of runs of which nothing was written since `before`.
+def _unrenewed(files: Files) -> set[str]:
+    """The heartbeats and leases from the future of the storage's clock that nobody writes anew: they count as old.
+
+    A living run renews its own within seconds. Where a disk is full no run can, and none counts as old.
+    """
+    folders = (layout.HEARTBEATS, layout.LEASES)
+    dates = {path: date for folder in folders for path, date in files.dates(folder).items()}
+    try:
+        now = files.clock() if dates else 0.0
+    except StorageError:
+        return set()
+    ahead = {path: date for path, date in dates.items() if is_ahead(date, now)}
+    return ahead.keys() - renewed(files, folders, ahead)
+
+
+def _of_runs(files: Files, before: float, unrenewed: Collection[str]) -> list[Piece]:
+    """Heartbeats and orders to stop of runs of which nothing was written since `before`. unrenewed: they count as old.
 
     A run's plan is written once, so its date says nothing: the newest file of a run says whether the run is gone.
     """
@@ -175,7 +191,7 @@ def _of_runs(files: Files, before: float) -> list[Piece]:
     newest: dict[str, float] = {}
     for path, info in beats.items():
         run = layout.run_of(path)
-        newest[run] = max(newest.get(run, 0.0), info.written)
+        newest[run] = max(newest.get(run, 0.0), 0.0 if path in unrenewed else info.written)
     alive = {run for run, written in newest.items() if written >= before}
     orders = {path: info for path, info in files.infos(layout.STOPS).items() if layout.is_own(path)}
     gone = [run for run in newest if run not in alive]

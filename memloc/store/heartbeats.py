@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypeAlias
 
 from memloc.store import documents, layout
 from memloc.store.files import Files
+from memloc.store.future_dates import is_ahead, renewed
 
 # A driver writes a heartbeat about every 10 s. An older one than this belongs to a driver that is gone.
 FRESH_SECONDS = 60.0
+# Status judges by the clock of its own machine, which may be this much behind. A date further ahead is no driver's.
+BEHIND_SECONDS = 3600.0
+
+Heartbeats: TypeAlias = tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]
 
 
 def write(files: Files, run: str, trial: str, record: Mapping[str, Any]) -> None:
@@ -59,21 +64,37 @@ def forget(files: Files, run: str, trial: str) -> None:
     files.delete(layout.heartbeat(run, trial))
 
 
-def read(files: Files, clock: Callable[[], float] = time.time) -> tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]:
-    """({trial: its newest heartbeat}, [that of every run]), fresh ones only.
-
-    clock: the time now, asked for if there are heartbeats. `files.clock`, which writes, is right on every machine.
+def read(files: Files) -> Heartbeats:
+    """({trial: its newest heartbeat}, [that of every run]), fresh ones only, by this machine's clock. It writes nothing.
 
     `updated` and `news` are in seconds since 1970 by the clock of the file system: the driver's own clock may be wrong. A
     field whose value is of another type than this version writes is left out.
     """
+    dates, now = _dates(files), time.time()
+    return _read(files, dates, [path for path, date in dates.items() if -BEHIND_SECONDS < now - date < FRESH_SECONDS])
+
+
+def of_living(files: Files) -> Heartbeats:
+    """The same for commands that ask who is at work, by the clock of the storage, which is right on every machine.
+
+    A heartbeat from the future of that clock is watched for half a minute. If it is not written anew, its driver is gone.
+    """
+    dates = _dates(files)
+    now = files.clock() if dates else 0.0
+    ahead = {path: date for path, date in dates.items() if is_ahead(date, now)}
+    fresh = {path for path, date in dates.items() if now - date < FRESH_SECONDS} - ahead.keys()
+    return _read(files, dates, fresh | renewed(files, [layout.HEARTBEATS], ahead))
+
+
+def _dates(files: Files) -> dict[str, float]:
+    return {path: date for path, date in files.dates(layout.HEARTBEATS).items() if layout.is_heartbeat(path)}
+
+
+def _read(files: Files, dates: Mapping[str, float], fresh: Collection[str]) -> Heartbeats:
     trials: dict[str, dict[str, Any]] = {}
     runs = []
     odd: dict[str, str] = {}
-    dates = {path: date for path, date in files.dates(layout.HEARTBEATS).items() if not layout.is_run_plan(path)}
-    beats = {path: date for path, date in dates.items() if layout.is_heartbeat(path)}
-    now = clock() if beats else 0.0
-    fresh = sorted(path for path, date in beats.items() if now - date < FRESH_SECONDS)
+    fresh = sorted(fresh)
     for path, content in zip(fresh, files.map(lambda p: documents.find(files, p, odd), fresh), strict=True):
         raw = _json(path, content, odd)
         if not isinstance(raw, dict):

@@ -20,6 +20,7 @@ from pydantic import Field, TypeAdapter
 from memloc.errors import StoreError
 from memloc.store import documents, layout
 from memloc.store.files import Files
+from memloc.store.future_dates import Watch, is_ahead
 from memloc.store.local import Info
 
 # The holder renews a lease about every 10 s. An older one, by the storage's own clock, is of a holder that is gone.
@@ -103,23 +104,33 @@ def take(files: Files, trial: str, holder: Holder) -> Holder | None:
 
 
 def held(files: Files, trial: str) -> Holder | None:
-    """The driver that is at work on a trial, or None."""
+    """The driver that is at work on a trial, or None. A lease from the future counts: one look cannot tell."""
     info = files.info(layout.lease(trial))
-    return _holders(files, {} if info is None else {trial: info}).get(trial)
+    return _holders(files, {} if info is None else {trial: info}, Watch()).get(trial)
 
 
-def held_among(files: Files, trials: Collection[str]) -> dict[str, Holder]:
-    """{trial at which a driver is at work: the driver}, by one listing and one look at the clock."""
+def held_among(files: Files, trials: Collection[str], watch: Watch | None = None) -> dict[str, Holder]:
+    """{trial at which a driver is at work: the driver}, by one listing and one look at the clock.
+
+    watch: what the earlier looks of this process have seen. A lease from the future of the storage's clock that has not
+    changed for the time of a lease is removed, so that the processes that work for this driver need not watch it too.
+    """
     infos = files.infos(layout.LEASES)
-    return _holders(files, {trial: infos[path] for trial in trials if (path := layout.lease(trial)) in infos})
+    asked = {trial: infos[path] for trial in trials if (path := layout.lease(trial)) in infos}
+    return _holders(files, asked, watch or Watch())
 
 
-def _holders(files: Files, infos: Mapping[str, Info]) -> dict[str, Holder]:
+def _holders(files: Files, infos: Mapping[str, Info], watch: Watch) -> dict[str, Holder]:
     """The same of leases, of which the dates are known."""
     if not infos:
         return {}
     now = files.clock()
     fresh = [trial for trial, info in infos.items() if now - info.written < FRESH_SECONDS]
+    for trial in [trial for trial in fresh if is_ahead(infos[trial].written, now)]:
+        path = layout.lease(trial)
+        if watch.seconds(path, infos[trial].written) >= FRESH_SECONDS and files.info(path) == infos[trial]:
+            files.delete(path)
+            fresh.remove(trial)
     found = zip(fresh, files.map(lambda trial: _read(files, trial), fresh), strict=True)
     return {trial: holder for trial, holder in found if holder is not None and not _is_gone(holder)}
 

@@ -361,6 +361,14 @@ def test_heartbeats_of_another_version(fresh: Store, plan: Plan) -> None:
     assert plan.trials[0].id[:8] in render(found)
 
 
+@pytest.mark.parametrize(("ahead", "counts"), [(1800.0, True), (1e8, False)])
+def test_a_heartbeat_from_the_future(fresh: Store, ahead: float, counts: bool) -> None:
+    """This machine's clock may be behind, but not by years: the clock of the server was set back, and the run is gone."""
+    heartbeats.write_run(fresh.files, "run", {"state": "running"})
+    os.utime(fresh.files.full(layout.run_heartbeat("run")), (time.time() + ahead,) * 2)
+    assert [run["run"] for run in heartbeats.read(fresh.files)[1]] == (["run"] if counts else [])
+
+
 def test_numbers_of_a_training_that_diverges(fresh: Store, plan: Plan) -> None:
     """Those that are finite are shown."""
     metrics = {"loss": math.nan, "clean_acc": 0.1, "noisy_acc": math.inf, "test_acc": None}

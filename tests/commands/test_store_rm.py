@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +18,9 @@ import typer
 
 from memloc.commands import store_rm
 from memloc.run.pulse import new_run
-from memloc.store import Files, Store, heartbeats, layout, records
+from memloc.store import Files, Store, future_dates, heartbeats, layout, records
 from tests.commands.test_query import run
+from tests.waiting import LONG
 
 Capture = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch
@@ -93,6 +96,27 @@ def test_a_run_at_work_is_stopped_first(store: Store, capfd: Capture, monkeypatc
     heartbeats.write_run(store.files, name, {"sweep": "other@01234567", "host": "there", "state": "running"})
     store.files.delete(layout.heartbeat(name, record.trials[1]["trial"]))
     assert run(capfd, monkeypatch, "store", "rm", "tiny", "--yes", "--store", store.uri)[0] == 0
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_a_heartbeat_from_the_future_is_watched(store: Store, capfd: Capture, monkeypatch: Patch, lives: bool) -> None:
+    """The server's clock was set back. Only a heartbeat that changes is of a run at work."""
+    (record,) = records.read_sweeps(store.files)
+    name, beat = new_run(), {"sweep": f"tiny@{record.sha}", "host": "there", "state": "running"}
+
+    def write() -> None:
+        heartbeats.write_run(store.files, name, beat)
+        os.utime(Path(store.uri, layout.run_heartbeat(name)), (time.time() + 1e8, time.time() + 1e8))
+
+    write()
+    monkeypatch.setattr(future_dates, "WATCH_SECONDS", LONG if lives else 0.3)
+    monkeypatch.setattr(future_dates, "LOOK_SECONDS", 0.1)
+    beating = threading.Timer(0.3, write if lives else str)
+    beating.start()
+    code, _, err = run(capfd, monkeypatch, "store", "rm", "tiny", "--yes", "--store", store.uri)
+    beating.join()
+    assert code == (2 if lives else 0)
+    assert (f"run {name} of tiny@{record.sha} is at work on it on there" in err) == lives
 
 
 def test_interrupted_half_way(store: Store, capfd: Capture, monkeypatch: Patch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -104,6 +105,36 @@ def test_what_others_leave(shared: Shared, tmp_path: Path) -> None:
     left = shared.left({first, second}, ordered)
     assert len(looks) == 5
     assert {work.trial.id for work in left} == {first, second}
+
+
+def test_a_lease_from_the_future_is_taken_over(shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its driver has died on another machine, and the clock of the server was set back. The sweep comes to its end."""
+    monkeypatch.setattr(leases, "FRESH_SECONDS", 0.3)
+    works = pending(shared.plan, shared.store, shared.store.snapshot(), "all")
+    held = works[0].trial.id
+    leases.take(shared.store.files, held, OTHER)
+    os.utime(Path(shared.store.uri, f"leases/{held}.json"), (4e9, 4e9))
+    told: list[Event] = []
+
+    class Watcher:
+        def planned(self, plan: object) -> None: ...
+
+        def __call__(self, event: Event) -> None:
+            told.append(event)
+
+    executor = Inline(shared.store, tmp_path, holder=this_process("20261129-120000-aaaaaa"))
+    begun = time.monotonic()
+
+    def is_too_long() -> bool:
+        return time.monotonic() > begun + LONG
+
+    outcome = execute(works, executor, free_price(tmp_path), [Watcher()], is_too_long, shared.left)
+    assert (outcome.failures, outcome.interrupted) == ({}, False)
+    assert [event.kind for event in told if event.trial == held and event.kind in ("elsewhere", "finished")] == [
+        "elsewhere",
+        "finished",
+    ]
+    assert shared.store.snapshot().trainings().keys() == {trial.id for trial in shared.plan.trials}
 
 
 def test_nothing_is_left_of_what_others_have_done(shared: Shared, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from memloc import stages
 from memloc.run.pending import pending
 from memloc.run.plan import Plan
 from memloc.run.pulse import new_run
-from memloc.store import Files, Store, commits, garbage, heartbeats, layout, local, records, stops
+from memloc.store import Files, Store, commits, future_dates, garbage, heartbeats, layout, local, records, stops
 from memloc.store.compaction import compact
 from memloc.store.garbage import COVERED, DATA, FOLDERS, HEARTBEATS, QUARANTINED, STATES, STOPS, TEMPORARY
 from memloc.store.local import Info
@@ -209,6 +209,21 @@ def test_a_run_that_beats_keeps_its_plan_and_its_order(disk: Store) -> None:
     assert set(found(disk)) == {STATES, HEARTBEATS, STOPS, FOLDERS}
     heartbeats.write_run(disk.files, run, {"state": "running"})
     assert set(found(disk)) == {STATES}
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_a_run_from_the_future_is_watched(disk: Store, monkeypatch: pytest.MonkeyPatch, lives: bool) -> None:
+    """The server's clock was set back after the run began: the date of its plan says nothing, only whether it beats."""
+    monkeypatch.setattr(future_dates, "WATCH_SECONDS", 0.1)
+    monkeypatch.setattr(future_dates, "LOOK_SECONDS", 0.1)
+    run = new_run()
+    heartbeats.write_run(disk.files, run, {"state": "running"})
+    heartbeats.write_plan(disk.files, run, {})
+    aged(disk, *disk.files.listing(layout.HEARTBEATS), days=-1000)
+    if lives:
+        heartbeats.write_run(disk.files, run, {"state": "running"})
+    assert found(disk).get(HEARTBEATS, []) == ([] if lives else [f"heartbeats/{run}/{n}.json" for n in ("plan", "run")])
+    assert (disk.files.listing(layout.HEARTBEATS).keys() <= set(removed(disk))) == (not lives)
 
 
 def test_files_of_other_people_and_links_stay(disk: Store, tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from memloc.errors import StorageError
-from memloc.store import Files, Patience, Store, garbage
+from memloc.store import Files, Patience, Store, future_dates, garbage
 from memloc.store import local as on_disk
+from memloc.store.future_dates import AHEAD_SECONDS, Watch
 from memloc.store.leases import FRESH_SECONDS, Holder, held, held_among, release, renew, take, taken_by_other, this_process
 from tests.waiting import LONG
 
@@ -68,11 +69,40 @@ def test_this_machine_s_clock_does_not_count(disk_store: Store, monkeypatch: pyt
     assert held(disk_store.files, TRIAL) == ONE
 
 
-def test_a_lease_from_the_future_is_a_fresh_one(disk_store: Store) -> None:
-    """The server's clock was set back. Nothing is lost: its holder renews it, or ends and releases it."""
+def test_a_lease_from_the_future_counts_while_it_changes(disk_store: Store) -> None:
+    """The server's clock was set back. A holder that lives renews its lease, also where the dates stay in the future, as on
+    a storage of several servers. One that is gone does not, and the lease ends after a minute.
+    """
+    files, now = disk_store.files, [0.0]
+    watch = Watch(lambda: now[0])
+
+    def look(at: float) -> list[str]:
+        now[0] = at
+        return list(held_among(files, [TRIAL, OTHER], watch))
+
+    for trial in (TRIAL, OTHER):
+        take(files, trial, ONE)
+        aged(disk_store, trial, -7200)
+    assert held(files, TRIAL) == held(files, TRIAL) == ONE  # two looks cannot tell
+    assert look(1000.0) == [TRIAL, OTHER]
+    assert look(1000.0 + FRESH_SECONDS - 1) == [TRIAL, OTHER]
+    aged(disk_store, OTHER, -7300)
+    assert look(1000.0 + FRESH_SECONDS - 0.5) == [TRIAL, OTHER]
+    assert look(1000.0 + FRESH_SECONDS) == [OTHER]
+    assert held(files, TRIAL) is None  # for the coordinator of a sweep on Ray too, which is another process
+    assert files.listing("leases").keys() == {f"leases/{OTHER}.json"}
+    assert look(1000.0 + 2 * FRESH_SECONDS - 1) == [OTHER]
+    assert look(1000.0 + 2 * FRESH_SECONDS) == []
+
+
+def test_a_lease_that_is_hardly_ahead_is_a_fresh_one(disk_store: Store) -> None:
+    """Storages round their dates. Such a lease is soon as old as its date says."""
+    now = [0.0]
+    watch = Watch(lambda: now[0])
     take(disk_store.files, TRIAL, ONE)
-    aged(disk_store, TRIAL, -7200)
-    assert held(disk_store.files, TRIAL) == ONE
+    aged(disk_store, TRIAL, -AHEAD_SECONDS + 1)
+    for now[0] in (0.0, 2 * FRESH_SECONDS):
+        assert held_among(disk_store.files, [TRIAL], watch) == {TRIAL: ONE}
 
 
 def test_a_process_of_this_machine_that_was_killed_holds_nothing(disk_store: Store) -> None:
@@ -150,6 +180,22 @@ def test_gc_removes_old_ones(disk_store: Store) -> None:
     assert [(p.kind, p.path) for p in garbage.find(disk_store.files, 7 * 86400, lambda paths: None)] == [
         ("leases of runs that are gone", f"leases/{TRIAL}.json")
     ]
+
+
+@pytest.mark.parametrize("lives", [True, False])
+def test_gc_watches_those_from_the_future(disk_store: Store, monkeypatch: pytest.MonkeyPatch, lives: bool) -> None:
+    """A date does not tell then whether a run is gone."""
+    take(disk_store.files, TRIAL, ONE)
+    aged(disk_store, TRIAL, -(10**8))
+    monkeypatch.setattr(future_dates, "WATCH_SECONDS", LONG if lives else 0.3)
+    monkeypatch.setattr(future_dates, "LOOK_SECONDS", 0.1)
+    threads = [threading.Timer(0.3, renew, (disk_store.files, TRIAL, ONE))] if lives else []
+    for thread in threads:
+        thread.start()
+    found = [piece.path for piece in garbage.find(disk_store.files, 7 * 86400, lambda paths: None)]
+    assert found == ([] if lives else [f"leases/{TRIAL}.json"])
+    for thread in threads:
+        thread.join()
 
 
 @pytest.fixture
