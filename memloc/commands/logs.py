@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from memloc.errors import UsageError
+from memloc.errors import UsageError, without_secrets
 
 LONGEST_NAME = 150  # bytes of a sweep's name in the name of its log
 
@@ -51,6 +51,14 @@ def name(sweep: str, run: str) -> str:
     return f"{sweep.encode()[:LONGEST_NAME].decode(errors='ignore')}-{run}.log"
 
 
+class _WithoutSecrets(logging.Formatter):
+    """Messages and tracebacks, also those of libraries, without the secrets of the URIs in them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The text of a message in the file."""
+        return without_secrets(super().format(record))
+
+
 @contextmanager
 def logging_to(path: Path) -> Iterator[None]:
     """All messages and warnings go to this file. Warnings of libraries go only there.
@@ -62,7 +70,7 @@ def logging_to(path: Path) -> Iterator[None]:
         handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     except OSError as error:
         raise UsageError(f"log {path}: cannot be written: {error.strerror}; set MEMLOC_LOGS to another folder") from None
-    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    handler.setFormatter(_WithoutSecrets("%(asctime)s %(name)s %(levelname)s %(message)s"))
     root = logging.getLogger()
     before, root.handlers = root.handlers, [handler]
     root.setLevel(logging.INFO)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
-from memloc.errors import OutputError, UsageError
+from memloc.errors import OutputError, UsageError, without_secrets
 from memloc.interruption import discard
 
 if TYPE_CHECKING:
@@ -42,7 +42,11 @@ def plain(text: str) -> str:
 
 
 class Messages:
-    """Standard error as a stream that outlives its reader: a sweep must not end because nobody reads its messages."""
+    """Standard error as a stream that outlives its reader: a sweep must not end because nobody reads its messages.
+
+    Whatever is written here leaves the program, be it a message of a library or what the user has typed. So the secrets of
+    URIs are taken out here.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -50,10 +54,15 @@ class Messages:
     def write(self, text: str) -> int:
         """Writes text, or drops it where nobody reads it any more. Returns the number of characters."""
         try:
-            return self._stream.write(text)
+            self._stream.write(without_secrets(text))
         except OSError:
             discard([2])
-            return len(text)
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Writes texts one after the other."""
+        for line in lines:
+            self.write(line)
 
     def flush(self) -> None:
         """Writes what is buffered, if somebody still reads."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
-from memloc.errors import UsageError, nearest
+from memloc.errors import UsageError, nearest, without_secrets
 
 # {kind: (what WHERE is, the package that writes it, the extra of memloc that brings the package)}
 KINDS = {
@@ -25,11 +25,11 @@ class LogTarget:
 
     @property
     def text(self) -> str:
-        """KIND:WHERE."""
+        """KIND:WHERE, with the password of the server."""
         return f"{self.kind}:{self.where}"
 
     def __str__(self) -> str:
-        return f"--log-to {self.text}"
+        return without_secrets(f"--log-to {self.text}")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray import tune
 
-from memloc.errors import StoreError
+from memloc.errors import StoreError, without_secrets
 from memloc.run.events import Event, Listener
 from memloc.run.kinds import KIND_SECONDS, CardMemory, Home, Kind, going_on, has_home, home
 from memloc.run.log_targets import Logs
@@ -80,7 +80,7 @@ class Relay(tune.Callback):  # type: ignore[misc]
         """Records that a coordinator is lost for good. Its trial ends unfinished."""
         trial_id = trial.config["trial"]
         text = _text(trial.error_file)
-        error = _error_line(text)
+        error = without_secrets(_error_line(text))
         self.record(trial_id, text, error)
         self.working.discard(trial_id)
         self.listener(Event("failed", trial_id, "coordinator", part_id=trial_id, error=error))
