@@ -20,6 +20,7 @@ from tests.run.programs import SMALL, contents, descendants, encoded, memloc, st
 
 LAUNCHES = 6  # of the same command at most; more would need somebody's help
 LONGEST = 420.0  # seconds of a launch
+WHOLE = 90  # files that a whole run leaves, about
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Case:
     launches: int = 0
     codes: list[int] = field(default_factory=list)
     said: str = ""
+    _there: set[Path] = field(default_factory=set)  # files at the beginning of the launch, or at its last moment
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -51,6 +53,7 @@ class Case:
     def launched(self, *options: str) -> Iterator[Program]:
         """The sweep while it runs; when the block ends, it must end by itself."""
         self.launches += 1
+        self._there = self._files()
         with started(self.home, *self.arguments, *options) as process:
             yield process
             _, err = process.communicate(timeout=LONGEST)
@@ -81,10 +84,17 @@ class Case:
         return self.wait(process, lambda: time.monotonic() > end)
 
     def moment(self, process: Program) -> bool:
-        """Waits for a random moment of the work; False if the sweep has ended before."""
-        store = Path(self.direct)
-        wanted = self.draws.randrange(1, 60)  # files; a whole run leaves some 90
-        return self.wait(process, lambda: len(list(store.glob("*/*/*"))) >= wanted)
+        """Waits for a random moment of the work that this launch has still to do; False if the sweep has ended before.
+
+        The moment is when there are so many files more than at the launch, or than at the last moment of the launch.
+        """
+        wanted = self.draws.randrange(1, max(2, (WHOLE - len(self._there)) * 2 // 3))
+        came = self.wait(process, lambda: len(self._files() - self._there) >= wanted)
+        self._there = self._files()
+        return came
+
+    def _files(self) -> set[Path]:
+        return set(Path(self.direct).glob("*/*/*"))
 
     def kill(self, process: Program, name: str = "", number: int = signal.SIGKILL) -> bool:
         """Kills the driver, or one of its processes whose title has the name; False if there is none."""
@@ -104,7 +114,10 @@ class Case:
 
 @dataclass(frozen=True)
 class Result:
-    """What a case has shown: rows lost and doubled against an undisturbed run, and the hands that were needed."""
+    """What a case has shown: rows lost and doubled against an undisturbed run, and the hands that were needed.
+
+    seed, code: the draws and the hash of memloc's code with which it ran. ended: the day.
+    """
 
     name: str
     number: int
@@ -117,6 +130,9 @@ class Result:
     changed: int
     hands: int
     problem: str = ""
+    seed: int | None = None  # results of before that had neither
+    code: str = ""
+    ended: str = ""
 
 
 def compared(case: Case, whole: str) -> tuple[int, int, int]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,8 +22,8 @@ of an undisturbed run in one process. [faults.md](faults.md) says what happens a
 """
 
 
-def write(path: Path, results: Sequence[Result], seed: int, left: int) -> None:
-    """Writes the page. left: how many cases have not been run yet."""
+def write(path: Path, results: Sequence[Result], left: int) -> None:
+    """Writes the page of results with one seed and one code. left: how many cases have not been run yet."""
     kinds: Counter[str] = Counter()
     for result in results:
         kinds.update(result.faults)
@@ -39,7 +38,9 @@ def write(path: Path, results: Sequence[Result], seed: int, left: int) -> None:
         ("tables or checkpoints that differ", sum(r.changed for r in results)),
         ("human hands needed", sum(r.hands for r in results)),
     ]
-    when = f"{time.strftime('%Y-%m-%d')}, Python {platform.python_version()}, {psutil.cpu_count()} cores, seed {seed}"
+    last = max(results, key=lambda result: result.ended)
+    where = f"Python {platform.python_version()}, {psutil.cpu_count()} cores"
+    when = f"{last.ended}, {where}, seed {last.seed}, memloc's code {last.code}"
     by_name: dict[str, list[Result]] = {}
     for result in results:
         by_name.setdefault(result.name, []).append(result)
