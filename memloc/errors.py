@@ -62,6 +62,14 @@ class DamagedError(StoreError):
         return type(self), (self.problem, self.path, self.remedy)
 
 
+class RayLostError(MemlocError):
+    """Ray has ended, or did not come up. Nothing is wrong with the work: the same command goes on, and a service may repeat
+    it by itself.
+    """
+
+    exit_code = 4
+
+
 class DeviceError(MemlocError):
     """The device has failed, so this process can compute nothing on it any more. Another process may."""
 

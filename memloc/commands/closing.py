@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NoReturn
 import typer
 
 from memloc.commands.answers import answer
-from memloc.errors import DamagedError, MemlocError, OutputError, StorageError, StoreError
+from memloc.errors import DamagedError, MemlocError, OutputError, RayLostError, StorageError, StoreError
 from memloc.invocation import at_store, program
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def interrupted(stopped_at: str | None = None) -> typer.Exit:
 def lost(what: str) -> NoReturn:
     """Ends the process at once, with one line, since no call to Ray returns any more. what: is lost, as a sentence."""
     print(f"memloc: {what}; everything committed is kept. To go on: {_again()}", file=sys.stderr, flush=True)
-    os._exit(1)
+    os._exit(RayLostError.exit_code)
 
 
 def _again() -> str:

@@ -86,7 +86,7 @@ def execute(
     price: prices works for the executor's capacity. again: called with the trials at which others are at work.
 
     Raises:
-        UsageError: the executor cannot start, or a trial needs more than it offers.
+        UsageError: the executor cannot start, or a trial needs more than it offers. RayLostError: Ray does not come up.
     """
     outcome = Outcome()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from memloc.errors import StorageError
 from memloc.store import commits, layout, records, superseded
@@ -149,7 +148,7 @@ def _states(
     if unknown:
         on_damaged(unknown)
         return []
-    begun = {t["trial"] for record in sweeps for t in record.trials if t.get("waiting") or not _done(t, snapshot)}
+    begun = records.unfinished(sweeps, snapshot)
     finished = {
         trial
         for trial, commit in snapshot.trainings().items()
@@ -161,10 +160,6 @@ def _states(
 
 def _are_there(commit: Commit, data: Mapping[str, Info]) -> bool:
     return all(e.path in data and data[e.path].size == e.size for e in commit.files)
-
-
-def _done(trial: Mapping[str, Any], snapshot: Snapshot) -> bool:
-    return all(snapshot.complete(analysis["parts"]) for analysis in trial["analyses"])
 
 
 def _unrenewed(files: Files) -> set[str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NotRequired, TypeAlias
+from typing import TYPE_CHECKING, Any, NotRequired, TypeAlias
 
 from pydantic import ConfigDict, TypeAdapter
 from typing_extensions import TypedDict  # pydantic needs this one before Python 3.12
@@ -18,6 +18,9 @@ from memloc.errors import UsageError, nearest, without_secrets
 from memloc.store import documents, layout, record_form
 from memloc.store.documents import Id
 from memloc.store.files import Files
+
+if TYPE_CHECKING:
+    from memloc.store.commits import Snapshot
 
 OnDamaged: TypeAlias = Callable[[list[str]], None]
 
@@ -102,6 +105,16 @@ def read_all(files: Files, folder: str = layout.SWEEPS) -> tuple[list[SweepRecor
     unread = [path for path in paths if (layout.sweep_of(path), layout.record_sha(path)) not in read]
     lost = quarantined(files) if folder == layout.SWEEPS else []
     return intact, [*sorted(odd), *(path for path in unread if files.size(path) is not None), *lost]
+
+
+def unfinished(sweeps: Iterable[SweepRecord], snapshot: Snapshot) -> dict[str, str]:
+    """{training of which a sweep's record plans more than is committed: NAME@sha8 of such a record}."""
+    return {
+        trial["trial"]: f"{record.name}@{record.sha}"
+        for record in sweeps
+        for trial in record.trials
+        if trial.get("waiting") or not all(snapshot.complete(analysis["parts"]) for analysis in trial["analyses"])
+    }
 
 
 def quarantined(files: Files) -> list[str]:

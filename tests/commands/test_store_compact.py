@@ -16,6 +16,7 @@ from memloc.commands import store_compact
 from memloc.errors import StorageError, StoreError
 from memloc.store import Store, checkpoints, compaction, layout
 from tests.commands.test_query import run
+from tests.conftest import TINY
 from tests.store.compacted import all_parts, publish, shown
 from tests.store.writing import PARTS, commit_of, rows_of, with_training
 
@@ -89,6 +90,23 @@ def test_a_sweep_compacts_when_a_table_has_many_files(
     assert store.snapshot().loose() == []
     store_compact.after_sweep(store)
     assert capfd.readouterr().err == ""
+
+
+def test_the_command_compacts_at_its_end(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweep itself, not only the function: what it has just written is merged, and the summary reads it."""
+    (tmp_path / "tiny.yaml").write_text(TINY)
+    monkeypatch.setenv("MEMLOC_LOGS", str(tmp_path / "logs"))
+    where = ("--executor", "inline", "--data-dir", str(tmp_path), "--store", str(tmp_path / "store"))
+    monkeypatch.setattr(store_compact, "FILES", 2)
+    code, out, err = run(capfd, monkeypatch, "sweep", str(tmp_path / "tiny.yaml"), *where)
+    assert code == 0, err
+    assert "Next:" in out
+    assert "memloc: table rewind has 3 files; the store is compacted\n" in err
+    snapshot = Store(str(tmp_path / "store")).snapshot()
+    assert (snapshot.generation, snapshot.loose()) == (1, [])
+    assert len(snapshot.covered) == 2 + 5  # trainings and parts
 
 
 def test_a_large_store_is_not_written_anew_for_a_few_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

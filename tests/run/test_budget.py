@@ -15,7 +15,7 @@ from memloc.run.events import Event
 from memloc.run.plan import Plan
 from memloc.run.schedule import Slots
 from memloc.sizes import bytes_in_words, in_bytes
-from memloc.store import Files, Store, layout
+from memloc.store import Files, Store, layout, records
 from tests.conftest import TINY, planned, run_inline
 from tests.run.programs import assert_same, contents, encoded, memloc
 
@@ -85,6 +85,35 @@ def test_what_a_plan_needs_stays(finished: tuple[Plan, Store], tmp_path: Path) -
     budget.planned(FREE)
     assert (epochs(store, standard), epochs(store, tied)) == ({0, 1, 2}, {2})
     assert budget.fault
+
+
+def test_what_another_sweep_needs_stays(finished: tuple[Plan, Store], tmp_path: Path) -> None:
+    """A sweep that is recorded and was not finished, as another driver's or as one that was stopped."""
+    plan, store = finished
+    more = TINY.replace("evaluate: {}}\n  tied", "evaluate: {}, gradients: {at: checkpoint, epochs: [1]}}\n  tied")
+    standard, tied = (t.id for t in plan.trials)
+    record = records.write_sweep(store.files, "more", planned(tmp_path, more).record())
+    budget = CheckpointBudget(plan, store, 1)
+    budget.planned(FREE)
+    assert (epochs(store, standard), epochs(store, tied)) == ({0, 1, 2}, {2})
+    assert budget.fault.endswith(f"needs what is left, and so does {record}, which is not complete")
+    assert run_inline(tmp_path, more, store)
+    budget = CheckpointBudget(plan, store, 1)
+    budget.planned(FREE)
+    assert (epochs(store, standard), epochs(store, tied)) == ({2}, {2})
+    assert budget.fault.endswith("needs what is left")
+
+
+def test_under_a_record_that_cannot_be_read_everything_stays(finished: tuple[Plan, Store]) -> None:
+    """Nobody knows what that sweep needs. The launch ends, and says so."""
+    plan, store = finished
+    path = layout.sweep_named("more", "01234567")
+    store.files.put(path, b"{")
+    before = store.files.listing("")
+    budget = CheckpointBudget(plan, store, 1)
+    budget.planned(FREE)
+    assert store.files.listing("") == before
+    assert f"{path} cannot be read, so nobody knows what it needs" in budget.fault
 
 
 def test_epochs_are_counted_without_asking_the_storage(

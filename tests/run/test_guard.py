@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -14,7 +16,7 @@ import ray
 import ray._private.worker
 
 from memloc.commands.logs import logging_to
-from memloc.errors import UsageError
+from memloc.errors import MemlocError, RayLostError, StoreError, UsageError
 from memloc.run.placement import Resources
 from memloc.run.ray import connect, guard
 from tests.waiting import LONG, wait_until
@@ -114,6 +116,23 @@ def test_ray_that_does_not_come_up_is_one_line(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(ray, "init", fails)
     monkeypatch.setenv("RAY_AUTH_TOKEN", "x")
     with pytest.raises(
-        UsageError, match=r"^Ray cannot be started on this machine \(The current node timed out during startup.\)"
+        RayLostError, match=r"^Ray cannot be started on this machine \(The current node timed out during startup.\)"
     ):
         connect._start(Resources(cpus=1, gpus=0), "run", None)
+
+
+def test_a_service_goes_on_after_ray_was_lost() -> None:
+    """But not after what another start would not mend. A raylet that the kernel ends for its memory needs no hand."""
+    page = (Path(__file__).parents[2] / "docs" / "clusters.md").read_text(encoding="utf-8")
+    (line,) = [line for line in page.splitlines() if line.startswith("RestartPreventExitStatus=")]
+    ends = {int(code) for code in line.partition("=")[2].split()}
+    assert ends == {MemlocError.exit_code, UsageError.exit_code, StoreError.exit_code, 130}
+    assert RayLostError.exit_code not in {0, *ends}
+
+
+def test_the_exit_code_when_ray_is_lost() -> None:
+    """The process ends at once, whatever its threads wait for."""
+    code = "import sys; from memloc.commands.closing import lost; lost('Ray has stopped working')"
+    done = subprocess.run([sys.executable, "-c", code, "sweep", "demo"], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (4, "")
+    assert done.stderr.startswith("memloc: Ray has stopped working; everything committed is kept. To go on: ")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.run.programs import SMALL, assert_same, contents, descendants, interrupt, memloc, started
 from tests.run.test_ray import order_and_drain
-from tests.waiting import wait_until
+from tests.waiting import LONG, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -65,6 +65,16 @@ def test_the_order_to_stop_while_ray_is_starting(tmp_path: Path) -> None:
     assert contents(tmp_path / "store")["trials"].num_rows == 0
 
 
+def test_a_process_of_ray_is_killed_while_ray_starts(tmp_path: Path) -> None:
+    """A service that begins it again has to know that another start may succeed."""
+    with started(tmp_path, "sweep", str(SMALL), "--cpus", "1", "--store", str(tmp_path / "store")) as process:
+        wait_until(lambda: descendants(process, "gcs_server"))
+        descendants(process, "gcs_server")[0].kill()
+        out, err = process.communicate(timeout=LONG)
+        assert (process.returncode, out) == (4, ""), err
+    assert "Traceback" not in err
+
+
 @pytest.mark.parametrize(("name", "words"), [("gcs_server", "its GCS has ended"), ("raylet/raylet", "its raylet has ended")])
 def test_ray_itself_is_lost(tmp_path: Path, small_store: Path, name: str, words: str) -> None:
     """One line, at once. Ray would hang for a minute and print its logs, on standard output too."""
@@ -76,7 +86,7 @@ def test_ray_itself_is_lost(tmp_path: Path, small_store: Path, name: str, words:
         (victim,) = [child for child in below if name in child.cmdline()[0]]
         victim.kill()
         out, err = process.communicate(timeout=30)
-        assert (process.returncode, out) == (1, ""), err
+        assert (process.returncode, out) == (4, ""), err
         (line,) = err.splitlines()
         assert line.startswith(f"memloc: Ray has stopped working, since {words}"), err
         _, left = psutil.wait_procs(below, 20)

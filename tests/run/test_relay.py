@@ -14,6 +14,7 @@ import ray._private.utils
 import torch
 from ray import tune
 from ray.exceptions import RayTaskError, WorkerCrashedError
+from ray.tune.search.variant_generator import generate_variants
 
 from memloc.analysis.sweep_status import sweep_status
 from memloc.commands.status import render
@@ -21,7 +22,7 @@ from memloc.run.events import Event
 from memloc.run.placement import Assignment, Resources
 from memloc.run.ray import connect
 from memloc.run.ray.coordinator import Coordinator
-from memloc.run.ray.driver import Drained, OnRay, Relay
+from memloc.run.ray.driver import Drained, Experiment, OnRay, Relay, _fields
 from memloc.run.ray.failed_work import line_of
 from memloc.run.trial_run import TrialSteps
 from memloc.store import Store, records
@@ -156,6 +157,39 @@ def test_a_coordinator_fetches_the_assignments_once(tmp_path: Path, monkeypatch:
         own.setup({"trial": trial}, ["reference"], MagicMock())
         assert own.assignment is assignments[trial]
     assert fetched == ["reference"]
+
+
+def test_tune_sees_the_fields_of_each_trial() -> None:
+    """As Tune resolves the space: loggers of Tune's own, and whoever reads its results, find them in a trial's config."""
+    fields = {"a": {"noise": 0.1, "dropout": "none"}, "b": {"noise": 0.2, "dropout": "none"}, "c": {"noise": 0.1}}
+    assignments: dict[str, Any] = dict.fromkeys(["c", "a", "b"])
+    space = _fields(Experiment("run", "", assignments, None, fields))
+    resolved = [spec["config"] for _, spec in generate_variants({"config": space})]
+    assert resolved == [{"trial": trial, "fields": fields[trial]} for trial in ("c", "a", "b")]
+
+
+def test_tune_sees_the_last_epoch_of_a_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its loss and accuracies, beside all events. A step without an epoch has none."""
+    assignment = Assignment(TrialSteps("a", True, (), False), "run", str(tmp_path), 0.0, None, None, {}, {}, 1, 1)
+    monkeypatch.setattr(ray, "get", lambda reference: {"a": assignment})
+    monkeypatch.setattr("memloc.run.ray.coordinator.is_draining", lambda run: False)
+    own = Coordinator.__new__(Coordinator)
+    own.setup({"trial": "a"}, ["reference"], MagicMock())
+    metrics = {"loss": 0.25, "clean_acc": 0.75, "noisy_acc": 0.5, "test_acc": None}
+    reached = [
+        Event("epoch", "a", epoch=1),  # where it goes on
+        Event("epoch", "a", epoch=2, metrics={**metrics, "loss": 0.5}, seconds=1.0),
+        Event("epoch", "a", epoch=3, metrics=metrics, seconds=1.0),
+        Event("part", "a", stage="rewind", part_id="b"),
+    ]
+    steps = iter([reached, [Event("part", "a", stage="rewind", part_id="c")]])
+    monkeypatch.setattr(own, "_train", lambda: own.events.extend(next(steps)))
+    own.events.clear()
+    first, second = own.step(), own.step()
+    assert {name: first[name] for name in first.keys() - {"events"}} == {"done": False, "epoch": 3, **metrics}
+    assert [Event(**raw) for raw in json.loads(first["events"])] == reached
+    assert second.keys() == {"events", "done"}
+    assert [raw["part_id"] for raw in json.loads(second["events"])] == ["c"]
 
 
 def test_a_trial_that_another_driver_has_taken_over_is_not_at_work_here(tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ kill -0 "${steps[0]:-}" 2>/dev/null || lost=1
 end_ray
 
 # 0: complete; 1: parts have failed; 2: bad input; 3: the store cannot be used. 130 without an order to this job is the answer
-# to `memloc stop`. All else is a crash; early in a start it is not repeated, as it might be for ever.
+# to `memloc stop`. 4: Ray was lost. That and all else is a crash; early in a start it is not repeated, as it might be for ever.
 again=""
 worth=""
 [ -z "$told" ] && [ "$SECONDS" -lt 600 ] || worth=1

@@ -20,7 +20,7 @@ import ray._private.ray_constants
 import ray._private.utils
 import ray._private.worker
 
-from memloc.errors import UsageError, error_line
+from memloc.errors import RayLostError, UsageError, error_line
 from memloc.run.capacity import usable_cpus
 from memloc.run.machine import machine
 from memloc.run.placement import NOSET, Resources
@@ -46,7 +46,7 @@ def connected(resources: Resources, run: str) -> Iterator[Connection]:
     """A connection to Ray. A Ray that was started here ends with it.
 
     Raises:
-        UsageError: Ray cannot be started here, or the cluster cannot be used.
+        RayLostError: Ray does not come up here. UsageError: the cluster cannot be used.
     """
     with ExitStack() as ends:
         files = ends.enter_context(ExitStack())
@@ -84,7 +84,7 @@ def _start(resources: Resources, run: str, folder: str | None) -> None:
                      _temp_dir=folder, **_quiet(run))  # fmt: skip
     except Exception as error:  # if one of its processes ends meanwhile, Ray raises just that
         why = error_line(error, with_type=False)
-        raise UsageError(f"Ray cannot be started on this machine ({why}); --executor inline works without it") from error
+        raise RayLostError(f"Ray cannot be started on this machine ({why}); --executor inline works without it") from error
 
 
 @contextmanager
