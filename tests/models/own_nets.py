@@ -404,3 +404,104 @@ class InPlace(nn.Module):
 
 def in_place(channels: int, height: int, width: int, classes: int) -> nn.Module:
     return InPlace(channels, classes)
+
+
+# --- `view` of images that memloc lays out channels last ------------------------------------------------------------------
+
+
+class Tutorial(nn.Module):
+    """The first network of PyTorch's tutorials."""
+
+    def __init__(self, channels: int, height: int, width: int, classes: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, 6, 5, padding=2)
+        self.pool = nn.MaxPool2d(2, 2)
+        self.conv2 = nn.Conv2d(6, 16, 5, padding=2)
+        self.size = 16 * (height // 4) * (width // 4)
+        self.fc1 = nn.Linear(self.size, 12)
+        self.fc2 = nn.Linear(12, classes)
+
+    def flat(self, x: Tensor) -> Tensor:
+        return x.view(-1, self.size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.pool(F.relu(self.conv1(x)))
+        x = self.pool(F.relu(self.conv2(x)))
+        logits: Tensor = self.fc2(F.relu(self.fc1(self.flat(x))))
+        return logits
+
+
+class ByTuple(Tutorial):
+    def flat(self, x: Tensor) -> Tensor:
+        return x.view((x.size(0), self.size))
+
+
+class ByName(Tutorial):
+    def flat(self, x: Tensor) -> Tensor:
+        return x.view(size=(x.shape[0], self.size))
+
+
+class AsAnother(Tutorial):
+    def flat(self, x: Tensor) -> Tensor:
+        flat = x.flatten(1)
+        return x.view_as(flat) + x.view_as(other=flat) + x.view(flat.shape) + x.view(flat.size())
+
+
+class OfAType(Tutorial):
+    """What `view` does beside: the same bits as numbers of another type."""
+
+    def flat(self, x: Tensor) -> Tensor:
+        return x.flatten(1).view(torch.int32).view(x.dtype).view(dtype=torch.int32).view(self.fc1.weight.dtype)
+
+
+class ChangedInPlace(Tutorial):
+    """What it changes is seen under the other name too."""
+
+    def flat(self, x: Tensor) -> Tensor:
+        x.view(-1, self.size).mul_(2.0)
+        return x.flatten(1)
+
+
+class BySum(Tutorial):
+    """Cannot be traced, so nothing in it can be replaced."""
+
+    def flat(self, x: Tensor) -> Tensor:
+        return x.view(-1, self.size) * (2.0 if x.sum() > 1e9 else 1.0)
+
+
+def tutorial(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return Tutorial(channels, height, width, classes)
+
+
+def by_tuple(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return ByTuple(channels, height, width, classes)
+
+
+def by_name(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return ByName(channels, height, width, classes)
+
+
+def as_another(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return AsAnother(channels, height, width, classes)
+
+
+def of_a_type(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return OfAType(channels, height, width, classes)
+
+
+def changed_in_place(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return ChangedInPlace(channels, height, width, classes)
+
+
+def view_inside(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(channels, channels, 1), BySum(channels, height, width, 8), nn.ReLU(), nn.Linear(8, classes)
+    )
+
+
+def view_in_training(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    class Net(Tutorial):
+        def flat(self, x: Tensor) -> Tensor:
+            return x.view(-1, self.size) if self.training else x.flatten(1)
+
+    return Net(channels, height, width, classes)

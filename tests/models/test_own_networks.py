@@ -19,6 +19,7 @@ from memloc.models.dropouts import OwnDropouts
 from memloc.models.gates import Open
 from memloc.models.groups import Network
 from memloc.models.kept import floats
+from memloc.models.memory_format import channels_last
 from memloc.models.traced.network import TracedNetwork
 from tests.models import own_nets
 from tests.models.plain import randomise
@@ -26,7 +27,8 @@ from tests.run.programs import python
 
 FILE = Path(own_nets.__file__)
 SHAPE, CLASSES = (1, 8, 8), 10
-RUN = ("make", "with_dropout", "sequential", "mlp", "held", "residual", "partly", "lazy", "in_place")
+VIEWS = ("tutorial", "by_tuple", "by_name", "as_another")
+RUN = ("make", "with_dropout", "sequential", "mlp", "held", "residual", "partly", "lazy", "in_place", *VIEWS)
 
 
 def config(function: str, **more: Any) -> Any:
@@ -136,6 +138,20 @@ def test_functions_that_change_what_they_are_given() -> None:
     made.eval()(images().float(), gates={"fc1": gate})
     handle.remove()
     assert (hidden[0] == 0).nonzero().tolist() == [[1, 4]]
+
+
+@pytest.mark.parametrize("function", [*VIEWS, "of_a_type"])
+def test_views_of_images_that_lie_channels_last(function: str) -> None:
+    """As the module itself has them, whose images lie as PyTorch has them by default."""
+    ours, module = network(function).eval(), getattr(own_nets, function)(*SHAPE, CLASSES).eval()
+    module.load_state_dict(ours.state_dict())
+    x = images().float()
+    wanted = module(x)
+    found = channels_last(ours)(x.contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(found, wanted)
+    if function != "of_a_type":  # bits have no gradient
+        theirs = torch.autograd.grad(wanted.logsumexp(dim=1).sum(), list(module.parameters()))
+        torch.testing.assert_close(torch.autograd.grad(found.logsumexp(dim=1).sum(), list(ours.parameters())), theirs)
 
 
 def test_groups_and_sites_by_pattern() -> None:
@@ -339,6 +355,11 @@ def test_a_configuration_from_a_store_needs_the_file(tmp_path: Path) -> None:
         ("all_frozen", "nothing of it can be trained: requires_grad is false for every parameter"),
         ("named", "memloc's networks have something of their own under the name outputs; rename it"),
         ("spare", "unused.weight is not used"),
+        (
+            "view_inside",
+            "memloc lays images out channels last, so `view` fails where dimensions are joined; take `reshape` or `flatten`",
+        ),
+        ("changed_in_place", "cut into groups it does not compute the same"),
     ],
 )
 def test_what_cannot_be_run_is_said_in_a_line(function: str, problem: str) -> None:

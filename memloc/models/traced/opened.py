@@ -15,13 +15,15 @@ from torch import Tensor, fx, nn
 
 from memloc.models.dropouts import Shape
 from memloc.models.groups import Network
-from memloc.models.memory_format import channels_last
+from memloc.models.memory_format import channels_first, channels_last, laid_by_default
 from memloc.models.traced.cut import groups_of_tensors
 from memloc.models.traced.gate_points import Point, apply, neurons
 from memloc.models.traced.origin import Origin
 from memloc.models.traced.program import GroupingError, Program
 from memloc.models.traced.sites import OwnDropout, Site, own_sites, removed_dropouts, sites
 from memloc.models.traced.trace import LAYERS, UntraceableError, traced
+
+VIEW = "; memloc lays images out channels last, so `view` fails where dimensions are joined; take `reshape` or `flatten`"
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ def opened(origin: Origin, shape: Shape, classes: int) -> Opened:
             except GroupingError:
                 raise
             except Exception as error:  # for example, a traced operation may fail for other numbers of images
-                raise GroupingError(f"operation by operation it does not run: {origin.explained(error)}") from error
+                what = f"operation by operation it does not run: {origin.explained(error)}"
+                raise GroupingError(what + (VIEW if "view size is not compatible" in str(error) else "")) from error
 
 
 @lru_cache(maxsize=16)
@@ -100,9 +103,20 @@ def check_first_weights(origin: Origin, shape: Shape, classes: int) -> None:
 
 def _logits(origin: Origin, model: nn.Module, x: Tensor) -> Any:
     try:
-        return model(x)
+        return _by_itself(model, x)
     except Exception as error:  # the module may raise anything if it cannot take these images
         raise GroupingError(f"{origin.fails}: {origin.explained(error)}") from error
+
+
+def _by_itself(model: nn.Module, x: Tensor) -> Any:
+    """What the module gives for images x, which lie channels last. If it fails so, they lie as PyTorch has them by default.
+
+    `view` may fail so. The program has none (trace.py).
+    """
+    with suppress(RuntimeError):
+        return model(x)
+    with channels_first(model):
+        return model(laid_by_default(x))
 
 
 def _check_names(model: nn.Module) -> None:
@@ -216,8 +230,8 @@ def _check(model: nn.Module, result: Opened, x: Tensor) -> None:
 
     for training in (False, True):
         model.train(training)
-        wanted = model(x)
-        if training and differ(model(x), wanted):
+        wanted = _by_itself(model, x)
+        if training and differ(_by_itself(model, x), wanted):
             raise GroupingError(
                 "in training two passes over the same images differ: it draws at random (nn.Dropout is what memloc can draw "
                 "by key), or each pass changes it, as with nn.utils.spectral_norm"
@@ -226,7 +240,7 @@ def _check(model: nn.Module, result: Opened, x: Tensor) -> None:
             raise GroupingError("cut into groups it does not compute the same")
     model.eval()
     gates = {layer: torch.stack([torch.ones(s), torch.zeros(s)]) for layer, s in result.neurons.items()}
-    if differ(run(2, gates)[:1], model(x[:2])[:1]):
+    if differ(run(2, gates)[:1], _by_itself(model, x[:2])[:1]):
         raise GroupingError(_other_weights(model, result) or "its images do not keep to themselves")
 
 

@@ -1,6 +1,7 @@
 """A network as the list of its operations: those of torch.fx's symbolic trace, in the order of the forward pass.
 
-No operation works in place, so a state between groups can be used again.
+No operation works in place, so a state between groups can be used again. `reshape` stands for `view`, so none needs a memory
+layout.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class _OneArgument(nn.Module):
 def traced(
     network: nn.Module, leaves: Collection[type[nn.Module]], wrapped: Collection[Callable[..., Any]]
 ) -> tuple[fx.Graph, dict[str, Tensor]]:
-    """(the network's operations, none of them in place, their targets named as in the network; constants by name).
+    """(the network's operations, none of them in place and no `view`, their targets named as in the network; constants).
 
     The first operation is the images, the last one the output. constants: tensors that belong to no module. `inplace` of the
     network's modules is false afterwards.
@@ -89,6 +90,7 @@ def traced(
     first: dict[str, fx.Node] = {}
     for node in graph.nodes:
         _out_of_place(node)
+        _in_any_layout(node)
         if node.op in ("call_module", "get_attr"):
             target = str(node.target)
             if target.startswith(f"{ROOT}."):
@@ -115,6 +117,25 @@ def _out_of_place(node: fx.Node) -> None:
     if before != (node.target, node.args, node.kwargs) and isinstance(changed, fx.Node):
         for user in [user for user in changed.users if node < user]:
             user.replace_input_with(changed, node)
+
+
+def _in_any_layout(node: fx.Node) -> None:
+    """Makes `reshape` of `view`, which fails for images that lie channels last where it joins dimensions.
+
+    Where `view` works, `reshape` is the same. Else it copies. As no operation works in place, nobody can tell.
+    """
+    if node.op != "call_method" or node.target not in ("view", "view_as"):
+        return
+    if node.target == "view_as":
+        node.target = "reshape_as"
+    elif "dtype" not in node.kwargs and not any(_is_dtype(given) for given in node.args[1:]):
+        node.target = "reshape"
+        node.kwargs = {"shape" if name == "size" else name: given for name, given in node.kwargs.items()}
+
+
+def _is_dtype(given: Any) -> bool:
+    """Is this a type of numbers, or that of another tensor (`x.dtype`)?"""
+    return isinstance(given, torch.dtype) or (isinstance(given, fx.Node) and given.args[1:] == ("dtype",))
 
 
 def first_argument(node: fx.Node) -> Any:
