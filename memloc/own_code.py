@@ -26,6 +26,7 @@ from typing import Any
 from memloc.errors import UsageError, error_line, nearest
 from memloc.torch_settings import settings_kept
 
+BROKEN = (Exception, SystemExit)  # what is an error of the user's code: a script may end with sys.exit(main())
 MAX_BYTES = 1 << 20  # a larger file is a mistake
 
 log = logging.getLogger("memloc")
@@ -127,7 +128,7 @@ def _read(origin: str, path: Path, state: tuple[int, ...]) -> OwnCode:
 def _source_of(name: str) -> Path:
     try:
         spec = find_spec(name)
-    except Exception as error:  # the parent package may raise anything
+    except BROKEN as error:  # the parent package may raise anything
         raise UsageError(f"{name}: no such module: {error_line(error)}; a file of your own ends in .py") from None
     if spec is None or spec.origin is None or not spec.origin.endswith(".py"):
         raise UsageError(f"{name}: no module that Python finds here; install it, or name a file (*.py)")
@@ -159,7 +160,7 @@ def _executed(code: OwnCode) -> ModuleType:
     try:
         with settings_kept() if has_torch else nullcontext():
             exec(compile(code.text, code.origin, "exec", dont_inherit=True), vars(module))
-    except (Exception, SystemExit) as error:  # a script may end with sys.exit(main())
+    except BROKEN as error:
         del sys.modules[module.__name__]
         hint = "; it must be installed, or stand in the same file" if isinstance(error, ImportError) else ""
         what = "is not Python" if isinstance(error, SyntaxError) else "cannot be loaded"

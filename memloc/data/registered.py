@@ -20,6 +20,7 @@ from memloc.data.pixels import CHANNELS, PixelError, as_uint8
 from memloc.data.source import LabelledSource, PictureSource
 from memloc.data.sources import KINDS
 from memloc.errors import UsageError, error_line, wrong_type
+from memloc.own_code import BROKEN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,7 +104,7 @@ class _Items:
         labels = list[Any]()
         try:
             n = len(self.items)
-        except Exception as error:
+        except BROKEN as error:
             raise UsageError(f"{self.name}: has no length: {error_line(error)}; must be {ITEMS}") from error
         samples = getattr(self.items, "samples", None)  # (path, class) of each, as torchvision's folders have them
         is_files = isinstance(samples, list) and len(samples) == n and all(isinstance(s, tuple) and s for s in samples)
@@ -128,7 +129,7 @@ class _Items:
         """(an image of Pillow, its label)."""
         try:
             item = self.items[k]
-        except Exception as error:
+        except BROKEN as error:
             raise UsageError(f"{self.name}[{k}]: {error_line(error)}") from error
         if not isinstance(item, tuple | list) or len(item) < 2:
             raise UsageError(f"{self.name}[{k}]: is of type {type(item).__name__}; must be (image, label)")

@@ -57,8 +57,7 @@ def _loaded(path: str, content: bytes | None) -> Any:
 def _tensors(value: Any) -> dict[str, Tensor]:
     if not isinstance(value, Mapping):
         return {}
-    tensors = {name: tensor for name, tensor in value.items() if isinstance(name, str) and isinstance(tensor, Tensor)}
-    if tensors:
-        return tensors
     inside = (_tensors(value[name]) for name in INSIDE if name in value)
-    return next((found for found in inside if found), {})
+    if within := next((found for found in inside if found), {}):  # beside it may be tensors too, such as the loss
+        return within
+    return {name: tensor for name, tensor in value.items() if isinstance(name, str) and isinstance(tensor, Tensor)}

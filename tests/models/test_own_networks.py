@@ -85,6 +85,8 @@ GROUPS = {
     "held": ("network.0", "network.4", "network.8"),  # one child: its children count
     "residual": ("convs.0", "convs.1+convs.2", "head"),  # the list is opened; what runs twice cannot be cut
     "partly": ("part", "conv", "head"),
+    "zipped": ("layers_of.0", "layers_of.1", "layers_of.2", "head"),  # each norm of the other list with its layer
+    "zipped_linear": ("1.layers_of.0", "1.layers_of.1", "1.layers_of.2", "1.head"),
 }
 
 
@@ -339,6 +341,8 @@ def test_a_configuration_from_a_store_needs_the_file(tmp_path: Path) -> None:
         ("mak", "no function mak (did you mean 'make'?); it has Plain, make,"),
         ("NUMBER", "NUMBER is a int; valid: a function"),
         ("raises", "raises(1, 8, 8, 10) raises ZeroDivisionError: integer division or modulo by zero (own_nets.py:155: "),
+        ("leaves", "leaves(1, 8, 8, 10) raises SystemExit: 3 (own_nets.py:"),
+        ("leaving", "its forward pass fails: SystemExit: 3 (own_nets.py:"),
         ("no_module", "no_module returns a str; valid: an nn.Module"),
         ("fails", "its forward pass fails: RuntimeError: mat1 and mat2 shapes cannot be multiplied"),
         ("wrong_shape", "for 2 images it gives float32 of shape [2, 3]; valid: logits, floats of shape [2, 10]"),

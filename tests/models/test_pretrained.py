@@ -124,12 +124,16 @@ def test_forms_of_files(tmp_path: Path, file: Path) -> None:
     forms = {
         "plain.pth": state,
         "nested.pt": {"epoch": 3, "model": state, "loss": 0.5},
+        "tutorial.pt": {"epoch": 0, "model_state_dict": state, "optimizer_state_dict": {}, "loss": torch.tensor(0.4)},
         "parallel.bin": {"state_dict": {f"module.{name}": tensor for name, tensor in state.items()}},
         "compiled.pt": {f"_orig_mod.{name}": tensor for name, tensor in state.items()},
     }
     for name, form in forms.items():
         torch.save(form, tmp_path / name)
         assert equal(read_weights(str(tmp_path / name)), state), name
+    of_that_name = {**state, "model": torch.zeros(2)}  # a parameter of the network
+    torch.save({**of_that_name, "net": {"lr": 0.1}}, tmp_path / "named.pt")
+    assert equal(read_weights(str(tmp_path / "named.pt")), of_that_name)
     assert equal(read_weights(str(file), hash_of(str(file))), state)
     with pytest.raises(UsageError, match="has changed since the sweep was planned"):
         read_weights(str(file), "0" * 64)

@@ -22,6 +22,7 @@ from memloc.models.traced.origin import Origin
 from memloc.models.traced.program import GroupingError, Program
 from memloc.models.traced.sites import OwnDropout, Site, own_sites, removed_dropouts, sites
 from memloc.models.traced.trace import LAYERS, UntraceableError, traced
+from memloc.own_code import BROKEN
 
 VIEW = "; memloc lays images out channels last, so `view` fails where dimensions are joined; take `reshape` or `flatten`"
 
@@ -89,7 +90,7 @@ def opened(origin: Origin, shape: Shape, classes: int) -> Opened:
                 return _opened(origin, model, x, dropouts)
             except GroupingError:
                 raise
-            except Exception as error:  # for example, a traced operation may fail for other numbers of images
+            except BROKEN as error:  # for example, a traced operation may fail for other numbers of images
                 what = f"operation by operation it does not run: {origin.explained(error)}"
                 raise GroupingError(what + (VIEW if "view size is not compatible" in str(error) else "")) from error
 
@@ -104,7 +105,7 @@ def check_first_weights(origin: Origin, shape: Shape, classes: int) -> None:
 def _logits(origin: Origin, model: nn.Module, x: Tensor) -> Any:
     try:
         return _by_itself(model, x)
-    except Exception as error:  # the module may raise anything if it cannot take these images
+    except BROKEN as error:  # the module may raise anything if it cannot take these images
         raise GroupingError(f"{origin.fails}: {origin.explained(error)}") from error
 
 

@@ -61,7 +61,7 @@ class Origin(ABC):
         """The names of modules whose convolutions have no neurons."""
         return ()
 
-    def explained(self, error: Exception) -> str:
+    def explained(self, error: BaseException) -> str:
         """What an exception of the module says, in one line."""
         return error_line(error, with_type=False)
 

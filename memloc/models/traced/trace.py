@@ -17,6 +17,7 @@ from torch.nn import functional as F
 
 from memloc.errors import error_line
 from memloc.models.traced.program import GroupingError
+from memloc.own_code import BROKEN
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm)
 LAYERS = (nn.modules.conv._ConvNd, nn.Linear)
@@ -34,7 +35,7 @@ ROOT = "network"
 class UntraceableError(GroupingError):
     """A forward pass that depends on the values that it computes. kind: the type of the innermost module that has it."""
 
-    def __init__(self, cause: Exception, kind: type[nn.Module] | None) -> None:
+    def __init__(self, cause: BaseException, kind: type[nn.Module] | None) -> None:
         super().__init__(f"its forward pass cannot be traced: {error_line(cause, with_type=False)}")
         self.cause, self.kind = cause, kind
 
@@ -51,7 +52,7 @@ class _Tracer(fx.Tracer):
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         try:
             return super().call_module(m, forward, args, kwargs)
-        except Exception:
+        except BROKEN:
             self.failed = self.failed or type(m)
             raise
 
@@ -84,7 +85,7 @@ def traced(
     root, tracer = _OneArgument(network), _Tracer(leaves, wrapped)
     try:
         graph = tracer.trace(root)
-    except Exception as error:  # a library's forward pass may raise anything while it is traced
+    except BROKEN as error:  # a library's forward pass may raise anything while it is traced
         raise UntraceableError(error, None if tracer.failed is type(network) else tracer.failed) from error
     constants: dict[str, Tensor] = {}
     first: dict[str, fx.Node] = {}

@@ -113,20 +113,25 @@ def _opened(model: nn.Module, notes: list[str]) -> list[str]:
 
 
 def _to_open(model: nn.Module, names: Sequence[str]) -> tuple[str, str] | None:
-    """(the next child to open, why), if there is one."""
+    """(the next child to open, why), if there is one. A list that has norms alone is opened too: each has its own layer."""
     modules = {name: model.get_submodule(name) for name in names}
     held = {name: m for name, m in modules.items() if not isinstance(m, (*NORMS, *LAYERS)) and any(_layers_in(m))}
     for name, module in held.items():
         if len(names) == 1:
             return name, "the only child with parameters"
-        listed = isinstance(module, nn.ModuleList | nn.ModuleDict)
-        if listed or (isinstance(module, nn.Sequential) and name.endswith(CONTAINERS)):
+        if _is_list(module) or (isinstance(module, nn.Sequential) and name.endswith(CONTAINERS)):
             return name, f"a {type(module).__name__}"
+    if len(names) > 1 and (norms := next((n for n, m in modules.items() if _is_list(m)), None)) is not None:
+        return norms, f"a {type(modules[norms]).__name__}"
     several = [n for n, m in held.items() if isinstance(m, nn.Sequential) and sum(_layers_in(m)) > 1]
     if len([name for name in names if not _is_norm(modules[name])]) >= FEW or not several:
         return None
     largest = max(several, key=lambda name: sum(p.numel() for p in modules[name].parameters()))
     return largest, f"a {type(modules[largest]).__name__}, and there are few groups"
+
+
+def _is_list(module: nn.Module) -> bool:
+    return isinstance(module, nn.ModuleList | nn.ModuleDict)
 
 
 def _layers_in(module: nn.Module) -> list[bool]:

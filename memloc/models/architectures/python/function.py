@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from memloc.models.dropouts import Shape
 from memloc.models.traced.origin import Origin
 from memloc.models.traced.program import GroupingError
-from memloc.own_code import OwnCode
+from memloc.own_code import BROKEN, OwnCode
 from memloc.torch_settings import settings_kept
 
 
@@ -36,7 +36,7 @@ class Function(Origin):
                 model: Any = make(*shape, classes)
                 if isinstance(model, nn.Module):
                     _materialise(model, shape)
-        except Exception as error:  # it is the user's function
+        except BROKEN as error:  # it is the user's function
             called = f"{self.function}({', '.join(map(str, (*shape, classes)))})"
             raise GroupingError(f"{called} raises {self.code.explained(error)}") from error
         if not isinstance(model, nn.Module):
@@ -51,7 +51,7 @@ class Function(Origin):
         _own_all_tensors(model)
         return model
 
-    def explained(self, error: Exception) -> str:
+    def explained(self, error: BaseException) -> str:
         return self.code.explained(error)
 
 
