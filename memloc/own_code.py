@@ -23,13 +23,19 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from memloc.errors import UsageError, error_line, nearest
+from memloc.errors import MemlocError, UsageError, error_line, nearest
 from memloc.torch_settings import settings_kept
 
 BROKEN = (Exception, SystemExit)  # what is an error of the user's code: a script may end with sys.exit(main())
 MAX_BYTES = 1 << 20  # a larger file is a mistake
 
 log = logging.getLogger("memloc")
+
+
+class OwnCodeError(MemlocError):
+    """The user's own code fails, or gives something that cannot be used."""
+
+    exit_code = 2
 
 
 @dataclass(frozen=True)

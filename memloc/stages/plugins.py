@@ -21,6 +21,7 @@ from memloc.errors import UsageError
 from memloc.own_code import OwnCode, read
 from memloc.stages.base import Stage
 from memloc.stages.extensible import Extensible, Extension
+from memloc.stages.own_stage import explained
 from memloc.stages.training.schema import TABLES as TRAINING_TABLES
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -89,7 +90,7 @@ def stages_of(code: OwnCode) -> Iterator[Stage[Any]]:
         if not type(value).__module__.startswith(OURS):
             if problem := _problem(value):
                 raise UsageError(f"{code.origin}: stage {getattr(value, 'name', type(value).__name__)}: {problem}")
-            value.code = code
+            explained(value, code)
             yield value
 
 

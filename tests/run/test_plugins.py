@@ -27,7 +27,7 @@ from memloc.stages import REGISTRY, STAGES, plugins
 from memloc.stages.extensible import Extensible
 from memloc.stages.plugins import installed, stages_of, taken_of
 from memloc.store import Store
-from tests.run.programs import memloc, python
+from tests.run.programs import Finished, memloc, python
 
 PAGE = Path(__file__).parents[2] / "docs" / "plugins.md"
 LINES = {"moved.py": 40, "late.py": 15, "smooth.py": 20, "paper.py": 40}
@@ -290,6 +290,77 @@ def test_a_score_of_another_length_fails_with_a_reason(tmp_path: Path) -> None:
     assert (
         "score mine: shape (1,); valid: a finite number or NaN for each of the 50 training examples" in done.err + done.out
     )
+
+
+PARTS = "    def parts(self, config, train, size):\n        "
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        (PARTS + "return [{'layer': g} for g in size.layers]", "parts raises AttributeError: 'Size' object has no"),
+        (PARTS + "return []", "parts gives []; valid: at least one {name: text or whole number}"),
+        (PARTS + "return [{'layer': 0.5}]", "parts gives [{'layer': 0.5}]; valid: at least one"),
+        (PARTS + "raise SystemExit(3)", "parts raises SystemExit: 3 (own.py:8: raise SystemExit(3))"),
+        (
+            "    def resolve(self, config, train):\n        return config",
+            "resolve raises TypeError: Mine.resolve() takes 3 positional arguments but 4 were given; valid: def "
+            "resolve(self, config, train, beside)",
+        ),
+        (
+            "    def resolve(self, config, train, beside=()):\n        return config.epok",
+            "resolve raises AttributeError: ",
+        ),
+        ("    def trainings(self, config, train, n):\n        yield train.epok", "trainings raises AttributeError: "),
+        ("    def rows(self, config, size):\n        return {'mine': 1 // 0}", "rows raises ZeroDivisionError: "),
+        ("    def epochs(self, config, train, part):\n        return part['epoch']", "epochs raises KeyError: 'epoch'"),
+    ],
+)
+def test_a_bug_in_what_a_plan_calls_is_said_in_a_line(tmp_path: Path, method: str, said: str) -> None:
+    done = mine(tmp_path, STAGE.replace("    def run", f"{method}\n    def run"), "--dry-run")
+    (line,) = done.err.splitlines()
+    assert (done.code, line.startswith(f"memloc: {tmp_path}/own.py: stage mine: {said}")) == (2, True), line
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ('{"other": {"x": [1.0]}}', "run gives a table 'other'; its `tables` has mine"),
+        ('{"mine": {"y": [1.0]}}', "run gives no column 'x' in table mine; valid: x"),
+        ('{"mine": {"x": [1.0], "y": [1.0]}}', "run gives a column 'y' in table mine; valid: x"),
+        ('[{"x": 1.0}]', "run gives [{'x': 1.0}]; valid: {table: {column: values}}"),
+        ("exit(3)", "run raises SystemExit: 3 (own.py:8: return exit(3))"),
+    ],
+)
+def test_rows_that_a_stage_does_not_have_are_said(tmp_path: Path, given: str, said: str) -> None:
+    done = mine(tmp_path, STAGE.replace('{"mine": {"x": [1.0]}}', given))
+    assert done.code == 1
+    assert f"OwnCodeError: {tmp_path}/own.py: stage mine: {said}" in " ".join((done.err + done.out).split())
+
+
+def test_the_rows_of_a_stage_of_ones_own_are_what_it_gives(tmp_path: Path) -> None:
+    """`run_together` and `trainings` may be methods that give one result after the other."""
+    together = (
+        "    def run_together(self, config, inputs, parts):\n        for part in parts:\n"
+        "            yield {'mine': {'x': [2.0]}}\n"
+    )
+    seeds = (
+        "    def trainings(self, config, train, n):\n        yield train\n"
+        "        yield train.model_copy(update={'seed': 7})\n"
+    )
+    text = STAGE.partition("    def run")[0] + together + seeds + "STAGE = Mine()\n"
+    assert mine(tmp_path, text).code == 0
+    assert [row["x"] for row in read_table(Store(str(tmp_path / "s")), "mine").to_pylist()] == [2.0, 2.0]
+
+
+def mine(folder: Path, text: str, *more: str) -> Finished:
+    """A sweep with stage `mine` of this file."""
+    (folder / "own.py").write_text(text)
+    (folder / "mine.yaml").write_text(
+        "plugins: [own.py]\ndefaults: {dataset: digits, model: resnet9, width: 0.0625, subset: 50, epochs: 1, noise: 0.1}\n"
+        "blocks: {a: {stages: {mine: {}}}}\n"
+    )
+    return memloc(folder, "sweep", str(folder / "mine.yaml"), "--store", str(folder / "s"), "--executor", "inline", *more)
 
 
 # --- installed packages -----------------------------------------------------------------------------------------------
