@@ -106,7 +106,7 @@ class Reader:
             return rows.rename_columns(_distinct(rows.column_names))
         except duckdb.Error as error:
             if _SCAN_FAILED.search(str(error)):
-                tables.check(self.store.files, self.seen.commits)
+                tables.check(self.store.files, self.seen.commits, None, self._known)
                 # The files are whole now. They were made again meanwhile, or could not be reached. The query is not wrong.
                 raise StoreError(f"store {self.store.uri}: {self._one_line(error)}") from None
             raise UsageError(f"SQL: {self._one_line(error)}") from None

@@ -41,7 +41,8 @@ def layers(store: Store, seen: Visible) -> list[str]:
             continue
         rows: Any = tables.dataset(store.files, seen.behind(table), table, known)
         if "layer" in rows.schema.names:
-            order |= dict.fromkeys(rows.to_table(columns=["layer"], use_threads=False)["layer"].to_pylist())
+            found = tables.scanned(store.files, seen.behind(table), table, known, ["layer"])
+            order |= dict.fromkeys(found["layer"].to_pylist())
     return list(order)
 
 

@@ -29,5 +29,5 @@ def batches(
     try:
         yield from rows.scanner(columns=list(columns), **AHEAD).to_batches()
     except (OSError, pa.ArrowException) as error:
-        tables.check(store.files, list(commits), table)
+        tables.check(store.files, list(commits), table, known_tables())
         raise StoreError(f"store {store.uri}: table {table} cannot be read: {error}") from None

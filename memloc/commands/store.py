@@ -157,11 +157,12 @@ def _day(launched: str) -> str:
 @app.command("verify", epilog=VERIFY_EXAMPLES)
 def verify(store: str = options.STORE, as_json: bool = options.JSON) -> None:
     """Hash everything; move what is broken to quarantine/ and exit 3. The next sweep recomputes exactly that."""
+    from memloc import stages
     from memloc.store.opening import existing
     from memloc.store.verify import verify as verify_files
 
     opened = existing(store)
-    broken, checked = verify_files(opened.files)
+    broken, checked = verify_files(opened.files, stages.tables())
     if as_json:
         answer(json.dumps({"checked": checked, "broken": [vars(file) for file in broken]}, indent=1))
         raise typer.Exit(3 if broken else 0)

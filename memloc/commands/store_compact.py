@@ -24,11 +24,12 @@ EXAMPLES = options.examples("memloc store compact", "memloc store compact --stor
 
 def compact(store: str = options.STORE, as_json: bool = options.JSON) -> None:
     """Merge the small files of all commits into a few large ones. Readers and sweeps may go on meanwhile."""
+    from memloc import stages
     from memloc.store import compaction
     from memloc.store.opening import existing
 
     opened = existing(store)
-    done = compaction.compact(opened.files)
+    done = compaction.compact(opened.files, known=stages.tables())
     if as_json:
         answer(json.dumps(None if done is None else vars(done), indent=1))
     elif done is None:
@@ -59,6 +60,7 @@ def crowded(snapshot: Snapshot) -> tuple[str, int] | None:
 
 def after_sweep(store: Store) -> None:
     """Compacts the store at the end of a sweep if a table has many files. If that fails, the sweep is as good."""
+    from memloc import stages
     from memloc.store import compaction
 
     try:
@@ -67,6 +69,6 @@ def after_sweep(store: Store) -> None:
             return
         table, files = found
         print(f"memloc: table {table} has {counted(files, 'file')}; the store is compacted", file=sys.stderr, flush=True)
-        _name_left(store.uri, compaction.compact(store.files))
+        _name_left(store.uri, compaction.compact(store.files, known=stages.tables()))
     except StoreError as error:
         print(f"memloc: the store was not compacted: {'; '.join(error.problems)}", file=sys.stderr)

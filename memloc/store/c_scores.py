@@ -22,12 +22,14 @@ from memloc.store.commit_form import Commit
 from memloc.store.entries import damaged
 from memloc.store.files import Files
 from memloc.store.generation_rows import read_rows
+from memloc.store.index_columns import PlacedEntry
 from memloc.store.local import OnOdd
 from memloc.store.shown import Shown
 
 STAGE = "held_out"
 MEMORIZATION_RATIO, MEMORIZATION_RUNS = 0.7, 20
 TOGETHER = 32  # files of rows in memory
+READ = {"example": pa.int64(), "held_in": pa.bool_(), "correct": pa.bool_()}
 
 OF_SET = ("dataset", "model", "noise", "seed", "data_seed")  # columns that say which set it is
 
@@ -112,14 +114,18 @@ def scores(files: Files, score_set: ScoreSet) -> Scores:
         StoreError: where a file is not what was committed.
     """
     wanted = [(ratio, score_set.runs[ratio, cut]) for ratio, cuts in sorted(score_set.needed.items()) for cut in range(cuts)]
-    columns = ["example", "held_in", "correct"]
 
     def rows_of(run: tuple[float, Commit]) -> pa.Table:
         entry = run[1].files[0]
-        rows = read_rows(files, entry, run[1].id).select(columns)
+        path = entry.within.path if isinstance(entry, PlacedEntry) else entry.path
+        rows = read_rows(files, entry, run[1].id)
+        if any(name not in rows.column_names or rows[name].type != kind for name, kind in READ.items()):
+            raise damaged(files, path, f"has other columns than {', '.join(READ)}")
+        if any(rows[name].null_count for name in READ):
+            raise damaged(files, path, "lacks a value")
         if rows.num_rows != wanted[0][1].files[0].rows:
-            raise damaged(files, entry.path, f"has {rows.num_rows} rows, and other held-out trainings have others")
-        return rows
+            raise damaged(files, path, f"has {rows.num_rows} rows, and other held-out trainings have others")
+        return rows.select(list(READ))
 
     n = rows_of(wanted[0]).num_rows
     # [right, runs] × [held out, held in], by ratio: whole numbers, so that no order matters.

@@ -22,6 +22,7 @@ from memloc.store.generation_writer import GenerationWriter, unified
 from memloc.store.index import order
 from memloc.store.index_columns import PlacedEntry
 from memloc.store.manifest_form import LARGEST, GenerationFile, IndexFile, Manifest
+from memloc.store.schemas import Schemas
 
 PIECE = 100_000  # commits in a file of the index
 LIMIT = LARGEST // 2  # bytes of a generation file: while it is written, it is in memory
@@ -40,19 +41,21 @@ class Compacted:
     left: dict[str, str] = field(default_factory=dict)
 
 
-def compact(files: Files, limit: int = LIMIT, without: Callable[[str], bool] | None = None) -> Compacted | None:
+def compact(
+    files: Files, limit: int = LIMIT, without: Callable[[str], bool] | None = None, known: Schemas | None = None
+) -> Compacted | None:
     """Writes a generation that covers every commit but those of parts that made networks; None if the present one does.
 
-    limit: bytes of a file. without: the parts that shall not be in it, though the present generation has them (`rm`).
+    limit: bytes of a file. without: the parts that shall not be in it, though the present generation has them (`rm`). known:
+    the schemas of the tables that this version writes. A part whose rows do not fit to them keeps its own files.
 
     Raises:
         StoreError: a later version of memloc has written a manifest; a removal is not complete; another compaction was
             faster; a generation file is damaged.
     """
-    known: dict[str, Commit] = {}
-    snapshot = commits.snapshot(files, known)
+    snapshot = commits.snapshot(files, {})
     _check_free(files, snapshot, removing=without is not None)
-    work = _Compaction(files, snapshot, limit)
+    work = _Compaction(files, snapshot, limit, known or {})
     present = snapshot.generation
     gone = [i for i in present.commits if without(i)] if without and present else []
     covered = set(present.commits) if present else set()
@@ -80,6 +83,7 @@ class _Compaction:
     files: Files
     snapshot: commits.Snapshot
     limit: int
+    known: Schemas
     written: list[GenerationFile] = field(default_factory=list)
     places: dict[Key, tuple[GenerationFile, int]] = field(default_factory=dict)
     left: dict[str, str] = field(default_factory=dict)
@@ -151,7 +155,7 @@ class _Compaction:
             for (part_id, _), entry in entries:
                 if entry.schema == one.schema and isinstance(entry, PlacedEntry) == isinstance(one, PlacedEntry):
                     try:
-                        yield read_rows(self.files, entry, part_id).schema
+                        yield read_rows(self.files, entry, part_id, self.known.get(entry.table)).schema
                         break
                     except DamagedError:
                         continue  # it is found again when its rows are read
@@ -176,10 +180,9 @@ class _Compaction:
         if entry.size > self.limit:
             return f"{entry.path} is larger than a file of a generation"
         try:
-            rows = read_rows(self.files, entry, key[0])
+            return read_rows(self.files, entry, key[0], self.known.get(entry.table))
         except DamagedError as error:
             return error.problem
-        return rows if rows.num_rows == entry.rows else f"{entry.path} has {rows.num_rows} rows"
 
     def _write_index(self, number: int, own: Sequence[Commit], listed: Sequence[GenerationFile]) -> IndexFile:
         place = {file: n for n, file in enumerate(listed)}

@@ -14,18 +14,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from memloc.store import parquet, schemas
+from memloc.store import parquet, table_content
 from memloc.store.columns import Bools, number_of
 from memloc.store.commit_form import FileEntry
-from memloc.store.entries import damaged, read_entry
+from memloc.store.entries import damaged
 from memloc.store.files import Files
 from memloc.store.index_columns import PlacedEntry
 from memloc.store.manifest_form import GenerationFile
 from memloc.store.parquet import ChangedError
 from memloc.store.row_stream import RowStream
+from memloc.store.table_content import PART
 from memloc.store.table_files import TableFiles
 
-PART = pa.field("_part", pa.uint64())  # the part's id as a number (columns.number_of)
 AHEAD = {
     "batch_size": 32_768,
     "batch_readahead": 2,
@@ -42,11 +42,12 @@ class SliceReader:
     """Reads rows of one generation file, best one slice after the other. It holds a row group."""
 
     def __init__(self, files: Files, file: GenerationFile) -> None:
-        """Raises StoreError where the file is gone or its footer was changed."""
+        """Raises StoreError where the file is gone, its footer was changed, or it has not as many rows as it should."""
         self._files, self._file = files, file
         self._ends = self._read(
             lambda f: list(accumulate(f.metadata.row_group(k).num_rows for k in range(f.num_row_groups)))
         )
+        _check_rows(files, file, self._ends)
         self._held: tuple[int, pa.Table] | None = None
         self.schema: pa.Schema = self._read(lambda f: f.schema_arrow)
 
@@ -77,11 +78,19 @@ class SliceReader:
             raise damaged(self._files, self._file.path, str(error)) from None
 
 
-def read_rows(files: Files, entry: FileEntry, part_id: str) -> pa.Table:
-    """The rows of one part, wherever they lie; StoreError where a file is not what was committed."""
+def read_rows(files: Files, entry: FileEntry, part_id: str, known: pa.Schema | None = None) -> pa.Table:
+    """The rows of one part, wherever they lie; StoreError where a file is not what was committed.
+
+    known: the columns of the table as the reader knows it. Those of a file of its own must fit to them.
+    """
     if isinstance(entry, PlacedEntry):
         return SliceReader(files, entry.within).rows(entry, part_id)
-    return schemas.decode(read_entry(files, entry))
+    return table_content.rows_in(files, entry, known=known)
+
+
+def _check_rows(files: Files, file: GenerationFile, ends: Sequence[int]) -> None:
+    if (rows := ends[-1] if ends else 0) != file.rows:
+        raise damaged(files, file.path, f"has {rows} rows, was committed with {file.rows}")
 
 
 def groups(ends: Sequence[int], first: int, end: int) -> list[int]:
@@ -106,12 +115,14 @@ class MergedDataset(ds.FileSystemDataset):  # type: ignore[misc]
         self._loose = {files.full(entry.path): place for place, entry in rows.own.items()}
         self._loose_ranks = np.array(list(self._loose.values()), dtype=np.int64)
         used = dict.fromkeys(rows.within.tolist())
-        self._generations = [self._fragment(files.full(rows.generation[n].path), rows, rows.within == n) for n in used]
+        self._generations = [self._fragment(files, rows.generation[n], rows, rows.within == n) for n in used]
 
-    def _fragment(self, path: str, rows: TableFiles, own: Bools) -> Any:
+    def _fragment(self, files: Files, file: GenerationFile, rows: TableFiles, own: Bools) -> Any:
         """The row groups of a generation file that have rows of these parts."""
+        path = files.full(file.path)
         whole = self._form.make_fragment(path, self._filesystem)
         ends = list(accumulate(group.num_rows for group in whole.row_groups))
+        _check_rows(files, file, ends)
         pairs = zip(rows.first[own].tolist(), rows.rows[own].tolist(), strict=True)
         wanted = sorted({group for first, n in pairs for group in groups(ends, first, first + n)})
         return self._form.make_fragment(path, self._filesystem, row_groups=wanted)

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from memloc.store import footers, generation_layout, layout, schemas
 from memloc.store.columns import number_of
 from memloc.store.files import Files
-from memloc.store.generation_rows import PART
 from memloc.store.manifest_form import GenerationFile
+from memloc.store.table_content import PART
 
 ROWS = 1 << 17  # of a row group, at most
 FOOTER = 300  # bytes of the footer for a column of a row group, about

@@ -7,18 +7,18 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
 from memloc.config.analysis_ids import versions_of
-from memloc.errors import StoreError
-from memloc.store import c_scores, footers, schemas, trial_versions
+from memloc.errors import StorageError, StoreError, error_line
+from memloc.store import c_scores, footers, schemas, table_content, trial_versions
 from memloc.store.analyses import analyses_of
 from memloc.store.commit_form import Commit, FileEntry
-from memloc.store.entries import damaged, look_at, read_entry
+from memloc.store.entries import damaged
 from memloc.store.files import Files
 from memloc.store.generation_rows import MergedDataset, SliceReader, own_schema
 from memloc.store.index import one_of_each_schema
 from memloc.store.index_columns import PlacedEntry
+from memloc.store.parquet import FAULTS
 from memloc.store.schemas import Schemas
 from memloc.store.shown import Shown
 from memloc.store.table_files import table_files
@@ -37,7 +37,8 @@ def dataset(files: Files, commits: Sequence[Commit], table: str, known: Schemas,
     texts, or of lists of texts, that are read as codes of a dictionary: few texts that repeat are then read far faster.
 
     Raises:
-        StoreError: where the footer of a file is not what was committed.
+        StoreError: where the footer of a file is not what was committed, or a file that is no data file has to be opened.
+        StorageError: where a file cannot be read.
     """
     if table in DERIVED:
         return DERIVED[table](files, commits)
@@ -54,7 +55,10 @@ def dataset(files: Files, commits: Sequence[Commit], table: str, known: Schemas,
         fragments = [form.make_fragment(files.full(e.path), filesystem) for e in listed]
         found = ds.FileSystemDataset(fragments, schema, form, filesystem)
     else:
-        found = MergedDataset(rows, schema, files, form)
+        try:
+            found = MergedDataset(rows, schema, files, form)
+        except FAULTS as error:
+            raise _why(files, commits, table, known, error) from error
     return VersionedTrials(found, trial_versions.versions_of(commits)) if _has_versions(table, schema) else found
 
 
@@ -88,20 +92,34 @@ def read(files: Files, commits: Sequence[Commit], table: str, known: Schemas) ->
         return DERIVED[table](files, commits)
     rows = table_files(commits, table)
     if len(rows.place):
-        return _scanned(files, commits, table, known)
-    schema = _schema(files, commits, table, known)
-    pieces = files.map(lambda e: schemas.decode(read_entry(files, e), schema), rows.own.values())
+        return scanned(files, commits, table, known)
+    schema, own = _schema(files, commits, table, known), known.get(table)
+    pieces = files.map(lambda e: table_content.rows_in(files, e, schema, own), rows.own.values())
     whole = pa.concat_tables([schema.empty_table(), *pieces])
     return with_versions(whole, trial_versions.versions_of(commits)) if _has_versions(table, schema) else whole
 
 
-def _scanned(files: Files, commits: Sequence[Commit], table: str, known: Schemas) -> pa.Table:
-    rows: Any = dataset(files, commits, table, known)
-    try:
-        return rows.to_table(use_threads=False)
-    except (OSError, pa.ArrowException):
-        check(files, commits, table)
-        raise
+def scanned(
+    files: Files, commits: Sequence[Commit], table: str, known: Schemas, columns: Sequence[str] | None = None
+) -> pa.Table:
+    """The rows of a table, or some columns of them, checked as in a scan; errors as `dataset`. A fault is waited for."""
+
+    def scan() -> pa.Table:
+        rows: Any = dataset(files, commits, table, known)
+        try:
+            return rows.to_table(columns=columns, use_threads=False)
+        except FAULTS as error:
+            raise _why(files, commits, table, known, error) from error
+
+    return files.patience(scan)
+
+
+def _why(files: Files, commits: Sequence[Commit], table: str, known: Schemas, error: BaseException) -> BaseException:
+    """The error for one that a scan has met. It is of Arrow itself only where every file is what was committed."""
+    check(files, commits, table, known)
+    if not isinstance(error, OSError):
+        return error
+    return StorageError(f"store {files.uri}: table {table} cannot be read: {error_line(error, with_type=False)}")
 
 
 def names(commits: Sequence[Commit], known: Schemas) -> list[str]:
@@ -126,7 +144,7 @@ def _schema(files: Files, commits: Sequence[Commit], table: str, known: Schemas)
 def _schema_of(files: Files, entry: FileEntry) -> pa.Schema:
     if isinstance(entry, PlacedEntry):
         return own_schema(SliceReader(files, entry.within).schema)
-    return pq.read_schema(pa.BufferReader(read_entry(files, entry)))
+    return table_content.rows_in(files, entry).schema
 
 
 def entries_of(commits: Sequence[Commit], table: str) -> list[FileEntry]:
@@ -134,10 +152,14 @@ def entries_of(commits: Sequence[Commit], table: str) -> list[FileEntry]:
     return [f for c in commits for f in c.files if f.table == table]
 
 
-def check(files: Files, commits: Sequence[Commit], table: str | None = None) -> None:
-    """Raises StoreError if a data file, perhaps of one table, is not what was committed: why a scan may have failed."""
+def check(files: Files, commits: Sequence[Commit], table: str | None, known: Schemas) -> None:
+    """Why a scan may have failed. table: its files alone. known: as `dataset`.
+
+    Raises:
+        DamagedError: a data file is not what was committed, or was committed and is no data file of its table.
+    """
     listed = table_files(commits, table).listed
-    for entry, wrong in zip(listed, files.map(lambda e: look_at(files, e)[1], listed), strict=True):
+    for entry, wrong in zip(listed, files.map(lambda e: table_content.problem(files, e, known), listed), strict=True):
         if wrong:
             raise damaged(files, entry.path, wrong)
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 from memloc.counts import counted
 from memloc.errors import DamagedError, MemlocWarning
-from memloc.store import checkpoints, commit_form, commits, entries, generations, layout
+from memloc.store import checkpoints, commit_form, commits, generations, layout, table_content
 from memloc.store.commit_form import Commit
 from memloc.store.entries import Listed
 from memloc.store.files import Files
 from memloc.store.generations import Generation
+from memloc.store.schemas import Schemas
 
 
 @dataclass(frozen=True)
@@ -24,17 +25,19 @@ class BrokenFile:
     consequence: str
 
 
-def verify(files: Files) -> tuple[list[BrokenFile], int]:
+def verify(files: Files, known: Schemas | None = None) -> tuple[list[BrokenFile], int]:
     """(everything broken, files checked). Moves the broken files, and commits that lost a data file, to quarantine.
 
     Files that the layout could not have written are not touched: they belong to somebody else. What `gc` or `rm` removes
     meanwhile, with what lists it, is not broken.
+
+    known: the schemas of the tables that this version writes. A data file whose columns do not fit to them is broken.
     """
     broken_files: list[BrokenFile] = []
     while True:
         before = generations.in_order(files)
         try:
-            return broken_files, _checked(files, broken_files)
+            return broken_files, _checked(files, broken_files, known or {})
         except DamagedError:
             if not _is_replaced(files, before):
                 raise  # else `rm` has taken the index away from which checkpoints were read
@@ -45,7 +48,7 @@ def _is_replaced(files: Files, manifests: Sequence[str]) -> bool:
     return not set(generations.in_order(files)) <= set(manifests)
 
 
-def _checked(files: Files, broken_files: list[BrokenFile]) -> int:
+def _checked(files: Files, broken_files: list[BrokenFile], known: Schemas) -> int:
     """How many files were checked. What is broken is set aside, and becomes broken_files."""
     records = _intact(files, layout.SWEEPS, "written again by the next sweep", broken_files)
     contents = _intact(files, layout.COMMITS, "what it committed is recomputed by the next sweep", broken_files)
@@ -53,18 +56,18 @@ def _checked(files: Files, broken_files: list[BrokenFile]) -> int:
     checked = len(records) + len(contents) + len(manifests) + len(broken_files)
     committed = {path: commit for path, content in contents.items() if (commit := _decoded(files, path, content))}
     data: dict[str, Listed] = {e.path: e for c in committed.values() for e in c.needed}
-    broken = _problems(files, data.values())
+    broken = _problems(files, data.values(), known)
     broken_files += _set_aside_data(files, committed, broken)
     winners: dict[str, Commit] = {}
     for _, commit in sorted(committed.items()):
         if not any(e.path in broken for e in commit.needed):
             winners.setdefault(commit.id, commit)
-    generation, listed = _check_generation(files, winners, broken_files)
+    generation, listed = _check_generation(files, winners, broken_files, known)
     every = [c for i, c in winners.items() if i not in generation and not c.networks]
     every += generation.values()
-    known: dict[str, Generation] = {}
+    read: dict[str, Generation] = {}
     for commit in every:
-        broken_files += _check_checkpoints(files, commit, known)
+        broken_files += _check_checkpoints(files, commit, read)
     return checked + len(data) + listed + sum(len(c.checkpoints) for c in every)
 
 
@@ -84,7 +87,7 @@ def _intact(files: Files, folder: str, consequence: str, broken_files: list[Brok
 
 
 def _check_generation(
-    files: Files, loose: Mapping[str, Commit], broken_files: list[BrokenFile]
+    files: Files, loose: Mapping[str, Commit], broken_files: list[BrokenFile], known: Schemas
 ) -> tuple[Mapping[str, Commit], int]:
     """(the commits of the generation that readers take, how many files it lists). Broken ones become broken_files.
 
@@ -97,13 +100,13 @@ def _check_generation(
     present = manifests.taken
     if present is None:
         return {}, 0
-    lost, wrong = _problems(files, present.files), _wrong_commits(files, present)
+    lost, wrong = _problems(files, present.files, known), _wrong_commits(files, present)
     newer = generations.look(files, {}).taken if lost or wrong else present
     if newer is not None and newer.path == present.path and wrong:
         _set_aside_manifest(files, present.path, wrong, broken_files)
         newer = None
     if newer is None or newer.path != present.path:
-        return _check_generation(files, loose, broken_files)
+        return _check_generation(files, loose, broken_files, known)
     for file in present.files:
         if file.path not in lost:
             continue
@@ -124,7 +127,7 @@ def _set_aside_indexes(files: Files, broken_files: list[BrokenFile]) -> None:
             manifest = generations.read_manifest(files, path)
         except ValueError:
             continue
-        wrong = _problems(files, manifest.index) if manifest is not None else {}
+        wrong = _problems(files, manifest.index, {}) if manifest is not None else {}
         if manifest is not None and not wrong:
             return
         if wrong and _is_replaced(files, paths):
@@ -160,10 +163,10 @@ def _decoded(files: Files, path: str, content: bytes) -> Commit | None:
         return None
 
 
-def _problems(files: Files, listed: Iterable[Listed]) -> dict[str, str]:
-    """{path: what is wrong with it} of the files that are not as committed."""
+def _problems(files: Files, listed: Iterable[Listed], known: Schemas) -> dict[str, str]:
+    """{path: what is wrong with it} of the files that are not as committed, and of data files that are none."""
     listed = list(listed)
-    problems = files.map(lambda e: entries.look_at(files, e)[1], listed)
+    problems = files.map(lambda e: table_content.problem(files, e, known), listed)
     return {e.path: problem for e, problem in zip(listed, problems, strict=True) if problem}
 
 
@@ -184,7 +187,7 @@ def _set_aside_data(files: Files, committed: dict[str, Commit], broken: dict[str
 
 def _check_checkpoints(files: Files, commit: Commit, known: dict[str, Generation]) -> Iterator[BrokenFile]:
     """known: the generations that were read to see whether a training is still there."""
-    broken = _problems(files, commit.checkpoints)
+    broken = _problems(files, commit.checkpoints, {})
     if not broken or commits.find(files, commit.id, known, placed=True) is None:
         return
     pruned = checkpoints.read_pruned(files, commit.trial)

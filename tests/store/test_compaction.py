@@ -25,7 +25,7 @@ from memloc.run.plan import Plan
 from memloc.store import Commit, Store, commits, generation_layout, generations, layout, schemas
 from memloc.store.commit_form import decode
 from memloc.store.compaction import compact
-from memloc.store.generation_rows import PART
+from memloc.store.table_content import PART
 from memloc.store.verify import verify
 from tests.conftest import TINY, planned
 from tests.store.compacted import SMALL, all_parts, assert_same, publish, remove_small, said, shown

@@ -11,7 +11,7 @@ import pytest
 from memloc.analysis.reader import known_tables
 from memloc.analysis.reading import read_table, run_sql
 from memloc.errors import StoreError
-from memloc.store import Commit, Store, entries, schemas, tables
+from memloc.store import Commit, Store, entries, schemas, table_content, tables
 from tests.store.writing import with_training
 
 ONE = pa.schema([("analysis", pa.string()), ("trial", pa.string()), ("x", pa.int64())])
@@ -49,7 +49,7 @@ def test_one_file_of_each_schema_is_read_for_it(tmp_path: Path, monkeypatch: pyt
     write(store, 2, ONE, x=[3])
     read: list[str] = []
     original = entries.read_entry
-    monkeypatch.setattr(tables, "read_entry", lambda files, entry: read.append(entry.path) or original(files, entry))
+    monkeypatch.setattr(table_content, "read_entry", lambda files, entry: read.append(entry.path) or original(files, entry))
     tables.dataset(store.files, store.snapshot().shown(partial=False), "strange", known_tables())
     assert len(read) == 2
 
