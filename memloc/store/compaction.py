@@ -21,10 +21,11 @@ from memloc.store.generation_rows import SliceReader, own_schema, read_rows
 from memloc.store.generation_writer import GenerationWriter, unified
 from memloc.store.index import order
 from memloc.store.index_columns import PlacedEntry
-from memloc.store.manifest_form import LARGEST, GenerationFile, IndexFile, Manifest
+from memloc.store.manifest_form import LARGEST, LAST, GenerationFile, IndexFile, Manifest
 from memloc.store.schemas import Schemas
 
 PIECE = 100_000  # commits in a file of the index
+AHEAD = 1000  # generations: a manifest that is further above the present one is somebody else's
 LIMIT = LARGEST // 2  # bytes of a generation file: while it is written, it is in memory
 
 Key = tuple[str, int]  # a part, and the place of a file among those of its commit
@@ -90,13 +91,19 @@ class _Compaction:
 
     @property
     def number(self) -> int:
-        """The generation that is written: above every manifest that is there, also those that cannot be read."""
+        """The generation that is written: above every manifest that is there, also those that cannot be read.
+
+        One that is far above the present one is none of memloc's, since each compaction adds 1. It could leave no number.
+        """
+        present = self.snapshot.generation.manifest.generation if self.snapshot.generation is not None else 0
         numbers = [generation_layout.generation_of(path) for path in generations.in_order(self.files)]
-        return max(numbers, default=0) + 1
+        return max([present, *(number for number in numbers if number <= present + AHEAD)]) + 1
 
     def write(self, wanted: Sequence[Commit]) -> Compacted:
         """Writes the generation of these commits, which are in the order of readers."""
         number = self.number
+        if number > LAST:
+            raise StoreError(f"store {self.files.uri}: generation {number - 1} is the last one that a store can have")
         for table in sorted({file.table for commit in wanted for file in commit.files}):
             self._write_table(table, number, wanted)
         kept = [commit for commit in wanted if commit.id not in self.left]

@@ -20,7 +20,8 @@ from memloc.store.documents import Count, Sha256
 VERSION = 1  # of the form of manifests and indexes; raised with any change that an earlier memloc would misread
 LARGEST = 256 << 20  # bytes of a generation file or an index
 Size = Annotated[int, Field(ge=0, le=LARGEST)]
-Number = Annotated[int, Field(ge=1, lt=10**9)]
+LAST = 10**9 - 1  # generation: the names of files have room for its digits
+Number = Annotated[int, Field(ge=1, le=LAST)]
 
 
 @dataclass(frozen=True)

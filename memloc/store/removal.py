@@ -160,17 +160,27 @@ def _are_covered(files: Files, parts: Collection[str]) -> bool:
 
 
 def _older_generations(files: Files) -> list[str]:
-    """The files that only manifests list which readers do not take any more, then these manifests."""
-    present, *older = generations.in_order(files) or [""]
-    taken = generations.look(files, {}).taken
-    if taken is None or taken.path != present:
+    """The files that only manifests list which readers do not take any more, then these manifests.
+
+    A manifest above the one that readers take is none that they can take. It stays, with what it lists.
+    """
+    taken, order = generations.look(files, {}).taken, generations.in_order(files)
+    if taken is None or taken.path not in order:
         return []
+    place = order.index(taken.path)
+    kept = taken.manifest.paths | _listed(files, order[:place])
+    older = order[place + 1 :]
+    return [*sorted(_listed(files, older) - kept), *older]
+
+
+def _listed(files: Files, manifests: Iterable[str]) -> set[str]:
+    """The files that those of these manifests list which can be read."""
     listed: set[str] = set()
-    for path in older:
+    for path in manifests:
         with suppress(ValueError):
             manifest = generations.read_manifest(files, path)
             listed |= manifest.paths if manifest is not None else set()
-    return [*sorted(listed - taken.manifest.paths), *older]
+    return listed
 
 
 def _deleted(files: Files, paths: Sequence[str]) -> Iterator[str]:

@@ -19,6 +19,7 @@ from memloc.run.pending import pending
 from memloc.run.plan import Plan
 from memloc.store import Store, footers, garbage, generation_layout, index, layout, manifest_form, schemas
 from memloc.store.compaction import compact
+from memloc.store.removal import _listed, _older_generations
 from memloc.store.verify import verify
 from tests.store.compacted import all_parts, assert_same, publish, remove_small, shown
 from tests.store.test_hostile_json import GONE, JSON, places, with_other
@@ -278,6 +279,45 @@ def test_a_commit_that_is_not_that_of_its_row(made: Made) -> None:
     assert again.commit(commit_of(0, 0, 0.0).id) is not None  # from the first generation
     assert again.snapshot().generation.manifest.generation == 1  # type: ignore[union-attr]
     assert verify(made.store.files)[0] == []
+
+
+@quiet
+@pytest.mark.parametrize("number", [999_999_999, 999_999_998, 1003])
+def test_a_manifest_of_a_far_number_leaves_room_for_others(made: Made, number: int) -> None:
+    """A compaction took the number after it, which no reader takes; so `rm` went on and on."""
+    odd = f"manifests/{number}-01234567.json"
+    made.store.files.put(odd, b"hostile")
+    publish(made.store, all_parts(3))
+    done = compact(made.store.files)
+    assert done is not None
+    assert done.generation == 3
+    assert Store(made.store.uri).snapshot().generation.path == done.path  # type: ignore[union-attr]
+    assert compact(made.store.files) is None
+    gone = {commit_of(2, nth, 0.0).id for nth in range(4)}
+    again = compact(made.store.files, without=gone.__contains__)
+    assert again is not None
+    assert again.generation == 4
+    assert compact(made.store.files, without=gone.__contains__) is None
+    assert set(_older_generations(made.store.files)) == {
+        path for path in made.store.files.listing("") if path.startswith(("manifests/00000", "generations/"))
+    } - _listed(made.store.files, [again.path]) - {again.path}
+
+
+@quiet
+def test_numbers_near_the_present_one_are_passed(made: Made) -> None:
+    """A manifest that cannot be read now may be readable again, and then the one that was written after it counts."""
+    made.store.files.put("manifests/000009-01234567.json", b"not written to its end")
+    publish(made.store, all_parts(3))
+    done = compact(made.store.files)
+    assert done is not None
+    assert done.generation == 10
+
+
+def test_after_the_last_number_comes_none(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("memloc.store.compaction.LAST", 2)
+    publish(made.store, all_parts(3))
+    with pytest.raises(StoreError, match="generation 2 is the last one that a store can have"):
+        compact(made.store.files)
 
 
 @pytest.mark.parametrize("ending", [".json", ".parquet"])

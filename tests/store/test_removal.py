@@ -14,6 +14,7 @@ from memloc.errors import StoreError, UsageError
 from memloc.run.pending import pending
 from memloc.run.plan import Plan
 from memloc.store import Files, Store, layout, records, removal
+from memloc.store.compaction import compact
 from memloc.store.entries import look_at
 from memloc.store.opening import check_existing
 from memloc.store.verify import verify
@@ -48,6 +49,22 @@ def names(store: Store) -> set[str]:
 
 def remove(store: Store, name: str) -> list[str]:
     return list(removal.remove(store.files, removal.plan(store.files, name)))
+
+
+@pytest.mark.filterwarnings("ignore::memloc.errors.MemlocWarning")
+def test_beside_a_manifest_of_a_far_number(both: Store, other_alone: Path) -> None:
+    """It left no number for the generation that a removal writes, so the removal never came to its end."""
+    compact(both.files)
+    hostile = "manifests/999999999-01234567.json"
+    both.files.put(hostile, b"hostile")
+    remove(both, "tiny")
+    assert both.files.listing(layout.REMOVALS) == {}
+    manifests = [path for path in both.files.listing(layout.MANIFESTS) if path.endswith(".json")]
+    assert len(manifests) == 2  # with that of the removal; those before it are gone
+    assert hostile in manifests
+    assert set(both.snapshot().commits) == set(Store(str(other_alone)).snapshot().commits)
+    listed = {file.path for file in both.snapshot().generation.files}  # type: ignore[union-attr]
+    assert set(both.files.listing(layout.GENERATIONS)) == listed
 
 
 def test_what_another_sweep_needs_stays(both: Store, other_alone: Path, tmp_path: Path) -> None:
