@@ -19,6 +19,9 @@ from memloc.run.fanout import PricedPart
 from memloc.run.schedule import Slots, TrialCost, in_order
 from memloc.run.simulation import simulate
 
+# Of a plan that somebody may have made. A simulation has every slot in memory.
+MOST_SLOTS, MOST_PROCESSES = 10**5, 1e9
+LONGEST = 1e12  # seconds of a price, epochs of a training
 ENOUGH = 2  # so many epochs or parts must have ended before their pace counts: the first one also warms up
 
 
@@ -59,12 +62,18 @@ class PricedPlan:
         return plan if plan.is_possible() else None
 
     def is_possible(self) -> bool:
-        """Whether every number can be a price, a count or a share, and every process fits into a slot."""
-        fits = all(0 < share <= self.slots.capacity for t in self.trials for share in (t.trainer, t.task))
+        """Whether every number can be a price, a count or a share, and every process fits into a slot.
+
+        A file that says more slots than there can be would fill the memory of whoever reads it.
+        """
+        shares = {share for t in self.trials for share in (t.trainer, t.task)}
+        fits = 0 < self.slots.count <= MOST_SLOTS and 0 < self.slots.capacity <= MOST_PROCESSES
+        fits = fits and all(0 < share <= self.slots.capacity for share in shares)
+        fits = fits and all(self.slots.total / share <= MOST_PROCESSES for share in shares)
         parts = [part for trial in self.trials for wave in trial.waves for part in wave]
         prices = [*(t.train for t in self.trials), *(n for p in parts for n in (p.seconds, p.shared, p.passes))]
-        epochs = all(0 <= t.reached <= t.epochs for t in self.trials)
-        return fits and epochs and self.slots.count > 0 and all(0 <= price < math.inf for price in prices)
+        epochs = all(0 <= t.reached <= t.epochs < LONGEST for t in self.trials)
+        return fits and epochs and all(0 <= price < LONGEST for price in prices)
 
 
 @cache
@@ -116,7 +125,7 @@ def remaining(plan: PricedPlan, course: Course) -> list[TrialCost]:
     for trial in plan.trials:
         if trial.trial in course.given_up:
             continue
-        reached = course.epochs.get(trial.trial, trial.reached)
+        reached = min(course.epochs.get(trial.trial, trial.reached), trial.epochs)
         train = 0.0 if trial.trial in course.ended else trial.epoch_seconds * (trial.epochs - reached)
         waves = tuple(tuple(part for part in wave if part.id not in course.ended) for wave in trial.waves)
         left.append(replace(trial, train=train, waves=waves))
@@ -134,7 +143,7 @@ def time_left(plan: PricedPlan, course: Course, waited: float = 0.0) -> float | 
     pace = course.seconds / course.priced if course.count >= ENOUGH else 1.0
     left = [trial for trial in remaining(plan, course) if trial.train or any(trial.waves)]
     seconds = simulate(in_order(left), plan.slots) * pace - waited
-    return seconds if seconds > 0 else None
+    return seconds if 0 < seconds < math.inf else None
 
 
 class Watch:

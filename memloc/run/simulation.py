@@ -90,7 +90,7 @@ class _Simulation:
         self.ends: list[tuple[float, int, int, _Request]] = []
         self.cuts: dict[tuple[int, float], list[float]] = {}  # seconds of tasks, by a wave's id and a task's share
         self.to_come = iter(trials)
-        for _ in range(coordinators(max(slots.fitting(trial.trainer) for trial in trials))):
+        for _ in range(min(len(trials), coordinators(max(slots.fitting(trial.trainer) for trial in trials)))):
             self._next_trial()
 
     def run(self) -> float:

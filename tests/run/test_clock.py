@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -20,6 +21,12 @@ SHORT = TrialCost("short", 10.0, (), reached=2, epochs=4)
 PLAN = PricedPlan((LONG, SHORT), Slots(1), "given")
 
 
+def plain(plan: PricedPlan) -> PricedPlan:
+    """What other processes read of a plan: `needs` is not written."""
+    waves = [tuple(tuple(replace(part, needs=()) for part in wave) for wave in trial.waves) for trial in plan.trials]
+    return replace(plan, trials=tuple(replace(t, waves=w) for t, w in zip(plan.trials, waves, strict=True)))
+
+
 def events(watch: Watch, *told: Event) -> Watch:
     for event in told:
         watch(event)
@@ -32,6 +39,39 @@ def epoch(trial: str, nth: int, seconds: float = 0.0) -> Event:
 
 def part(part_id: str, seconds: float, share: float = 1.0) -> Event:
     return Event("part", "long", "rewind", part_id=part_id, seconds=seconds, share=share)
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("slots", "count"), 10**15),
+        (("slots", "count"), 10**9),
+        (("slots", "count"), 0),
+        (("slots", "capacity"), 1e300),
+        (("slots", "capacity"), "inf"),
+        (("slots", "capacity"), "nan"),
+        (("trials", 0, "trainer"), 1e-300),
+        (("trials", 0, "task"), 2.0),
+        (("trials", 0, "train"), 1e300),
+        (("trials", 0, "epochs"), 10**400),
+        (("trials", 0, "train"), "inf"),
+        (("trials", 0, "waves", 0, 0, "seconds"), 1e300),
+    ],
+)
+def test_a_plan_of_impossible_numbers_is_none(place: tuple[Any, ...], value: Any) -> None:
+    """Anybody who may write to a store can write such a one; a simulation of it would fill the memory."""
+    assert PricedPlan.from_json(PLAN.as_json()) == plain(PLAN)
+    record = json.loads(json.dumps(PLAN.as_json()))
+    inner = record
+    for key in place[:-1]:
+        inner = inner[key]
+    inner[place[-1]] = value
+    assert PricedPlan.from_json(record) is None
+
+
+def test_more_epochs_than_there_are_leave_nothing() -> None:
+    """A heartbeat may say any epoch."""
+    assert [trial.train for trial in remaining(PLAN, Course(epochs={"long": 10**9, "short": 10**9}))] == [0.0, 0.0]
 
 
 def test_the_seconds_of_an_epoch() -> None:

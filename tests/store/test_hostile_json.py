@@ -7,6 +7,7 @@ import os
 import time
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,10 @@ from memloc.commands import trials as commands_trials
 from memloc.errors import MemlocWarning, StoreError
 from memloc.papers.judging import judge
 from memloc.papers.registry import paper
-from memloc.store import Store, heartbeats, layout, records, stops
+from memloc.run.clock import PricedPlan
+from memloc.run.fanout import PricedPart
+from memloc.run.schedule import Slots, TrialCost
+from memloc.store import Store, heartbeats, layout, leases, records, stops
 from memloc.store.verify import verify
 from tests.commands.test_query import run
 from tests.papers.maini2023.simulated import Simulated
@@ -55,7 +59,10 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     beat = {"sweep": "mine", "stages": ["train"], "epoch": 2, "epochs": 5, "news": time.time(), "seconds": 3.0}
     heartbeats.write(store.files, RUN, PENDING, {**beat, "metrics": {"loss": 1.0}, "state": "running", "from_epoch": 0})
     heartbeats.write_run(store.files, RUN, {"sweep": "mine", "host": "h", "state": "running"})
-    heartbeats.write_plan(store.files, RUN, {"slots": {"count": 1, "capacity": 1.0}, "trials": []})
+    part = PricedPart(FAILED, "8" * 16, "rewind", 4.0, 2.0, 8.0)
+    priced = (TrialCost(PENDING, 40.0, ((part, replace(part, id="5" * 16)),), epochs=5), TrialCost("6" * 16, 10.0, ()))
+    heartbeats.write_plan(store.files, RUN, PricedPlan(priced, Slots(2), "given", reliable=True).as_json())
+    leases.renew(store.files, PENDING, leases.Holder(RUN, "h", "x"))
     stops.give(store.files, STOPPED)
     store.files.put(layout.pruned(trial), b"[1, 2]")
     return {path: store.files.get(path) for path in store.files.listing("")}
@@ -107,7 +114,8 @@ def named(read: Any, copy: Copy) -> str:
 
 
 def look(store: Store) -> None:
-    """Everything that needs no database: status, trials, store ls, a notebook."""
+    """Everything that needs no database: status, trials, store ls, a notebook; and who is at work on a trial."""
+    leases.held_among(store.files, [PENDING])
     json.dumps(sweep_status(store, None))
     commands_status.render(sweep_status(store, "mine"))
     listed = list_trials(store)
@@ -172,7 +180,7 @@ def change(copy: Copy, data: st.DataObject, kinds: tuple[str, ...]) -> None:
     copy.changed(path, json.dumps(with_other(value, place, other)).encode())
 
 
-KINDS = ("commits", "sweeps", "failures", "heartbeats", "stops", "checkpoints")
+KINDS = ("commits", "sweeps", "failures", "heartbeats", "stops", "checkpoints", "leases")
 bounded = settings(deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -195,6 +203,32 @@ def test_any_json_in_any_place_ends_no_query(copy: Copy, data: st.DataObject) ->
     ask(Store(str(copy.root)))
 
 
+def test_the_time_left_is_simulated(copy: Copy) -> None:
+    """So that what the plan of a run says is used, and not only read."""
+    (run,) = [run for run in sweep_status(Store(str(copy.root)), None)["runs"] if run["run"] == RUN]
+    assert run["slots"] == 2
+    assert run["eta_seconds"] is not None
+    copy.changed(
+        f"heartbeats/{RUN}/plan.json",
+        copy.content[f"heartbeats/{RUN}/plan.json"].replace(b'"count": 2', b'"count": %d' % 10**15),
+    )
+    (run,) = [run for run in sweep_status(Store(str(copy.root)), None)["runs"] if run["run"] == RUN]
+    assert (run["slots"], run["eta_seconds"]) == (None, None)
+
+
+@quiet
+@settings(bounded, max_examples=60)
+@given(st.data())
+def test_any_number_in_any_place_of_a_plan(copy: Copy, data: st.DataObject) -> None:
+    copy.restored()
+    path = f"heartbeats/{RUN}/plan.json"
+    value = json.loads(copy.content[path])
+    place = data.draw(st.sampled_from(list(places(value))))
+    numbers = st.sampled_from([0, -1, 10**5, 10**9, 10**15, 10**400, 1e-300, 1e300, "inf", "nan", "1e5"])
+    copy.changed(path, json.dumps(with_other(value, place, data.draw(numbers | st.floats(allow_nan=False) | JSON))).encode())
+    commands_status.render(sweep_status(Store(str(copy.root)), None))
+
+
 def odd(content: bytes) -> dict[str, bytes]:
     """Contents that are no such file at all."""
     text = content.decode()
@@ -211,7 +245,8 @@ def odd(content: bytes) -> dict[str, bytes]:
 
 
 def test_what_is_no_such_file_is_named_and_left_out(copy: Copy) -> None:
-    kinds = {layout.HEARTBEATS: f"{RUN}/{PENDING}.json", **dict.fromkeys(("commits", "sweeps", "failures", "stops"), "")}
+    kinds = dict.fromkeys(("commits", "sweeps", "failures", "stops", "leases"), "")
+    kinds[layout.HEARTBEATS] = f"{RUN}/{PENDING}.json"
     for kind, name in kinds.items():
         path, whole = next((p, c) for p, c in copy.content.items() if p.startswith(f"{kind}/{name}"))
         for what, data in odd(whole).items():
