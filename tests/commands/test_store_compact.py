@@ -138,7 +138,7 @@ def test_files_that_are_never_merged_do_not_count(tmp_path: Path, monkeypatch: p
 def test_a_compaction_that_fails_does_not_end_the_sweep(
     store: Store, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(*_: object) -> None:
+    def fails(*_: object, **__: object) -> None:
         raise StoreError("store x: another compaction was faster; nothing was changed")
 
     monkeypatch.setattr(store_compact, "FILES", 2)
