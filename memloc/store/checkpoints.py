@@ -11,17 +11,19 @@ import json
 import pickle
 import zipfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
+from memloc.data.declared import total_memory
 from memloc.errors import DamagedError, StorageError, StoreError, error_line
 from memloc.store import documents, layout
 from memloc.store.commit_form import CheckpointEntry, misplaced
 from memloc.store.entries import read_entry
-from memloc.store.files import Files
+from memloc.store.files import Files, TooLargeError
 from memloc.store.resumable import surplus_states, usable_states
 
 if TYPE_CHECKING:
@@ -158,9 +160,10 @@ def withdraw(
     counts = {entry.epoch: entry.sha256 for entry in committed}
     unlike = [entry for entry in own if counts.get(entry.epoch, entry.sha256) != entry.sha256]
     for entry in unlike:
-        content = files.find(entry.path)
-        if content is not None and layout.sha256(content) == entry.sha256:
-            files.delete(entry.path)
+        with suppress(TooLargeError):  # somebody else has written it since
+            content = files.find(entry.path, entry.size)
+            if content is not None and layout.sha256(content) == entry.sha256:
+                files.delete(entry.path)
     states = resume_states(files, trial) if unlike else []
     for path in states:
         named = layout.resume_state_of(path)
@@ -170,10 +173,10 @@ def withdraw(
 
 def _read_state(files: Files, trial: str, path: str) -> ResumeState | None:
     """The state in a file; None where it is damaged: an older state, or a fresh start, gives the same result."""
-    content = files.find(path)
-    if content is None or not path.endswith(f"-{layout.sha8(content)}.pt"):
-        return None
     try:
+        content = files.find(path, total_memory())
+        if content is None or not path.endswith(f"-{layout.sha8(content)}.pt"):
+            return None
         return _state_in(trial, path, content)
     except NO_STATE as error:
         files.on_odd({path: f"is no state of a training ({error_line(error)})"})

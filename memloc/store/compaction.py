@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from memloc.errors import DamagedError, StoreError, error_line
-from memloc.store import commits, footers, generation_layout, generations, index, layout, schemas
+from memloc.store import commits, documents, footers, generation_layout, generations, index, layout, schemas
 from memloc.store.commit_form import Commit, FileEntry
 from memloc.store.entries import damaged
 from memloc.store.files import Files
@@ -215,9 +215,11 @@ class _Compaction:
         if present is not None and commit.id in present.commits:
             return present.commits.content(commit.id)
         path = self.snapshot.paths[commit.id]
-        content = self.files.find(path)
+        odd: dict[str, str] = {}
+        content = documents.find(self.files, path, odd)
         if content is None or not layout.is_intact(path, content):
-            raise damaged(self.files, path, "is missing" if content is None else "was changed since it was committed")
+            wrong = "is missing" if content is None else "was changed since it was committed"
+            raise damaged(self.files, path, odd.get(path, wrong))
         return content
 
 

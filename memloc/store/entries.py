@@ -9,6 +9,8 @@ from memloc.invocation import command
 from memloc.store import layout
 from memloc.store.files import Files, TooLargeError
 
+LARGEST = 1 << 34  # bytes of a file that a commit lists: it is held in memory
+
 
 class Listed(Protocol):
     """A file with what was written down of it: bytes, and the hash of its content."""
@@ -36,6 +38,8 @@ class ListedTable(Listed, Protocol):
 
 def look_at(files: Files, entry: Listed) -> tuple[bytes | None, str | None]:
     """(the content of a committed file, None) or (None, what is wrong with it). Of one that has grown nothing is read."""
+    if entry.size > LARGEST:
+        return None, f"was committed with {entry.size} bytes; {LARGEST} at most are read"
     try:
         content = files.patience.settled(lambda: files.find(entry.path, entry.size))
     except TooLargeError as error:

@@ -60,7 +60,7 @@ def write_sweep(files: Files, name: str, trials: list[dict[str, Any]]) -> str:
     """Records a sweep; returns its `NAME@sha8`. The hash is of the trials and analyses alone."""
     content = canonical_json(trials).encode()
     path = layout.sweep(name, content)
-    if files.find(path) != content:
+    if documents.find(files, path, {}) != content:
         files.put(path, content)
         files.delete(layout.quarantine(path))  # what it was is known again
     return f"{name}@{layout.sha8(content)}"

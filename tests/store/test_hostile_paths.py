@@ -158,6 +158,64 @@ def test_what_is_no_state_is_passed_over(store: Store, tmp_path: Path, made: str
         assert checkpoints.load_resume(store.files, TRIAL, (), "here") is None
 
 
+def sparse(store: Store, path: str, size: int = 15 << 40) -> None:
+    """A file of 15 TB that takes no room."""
+    there = Path(store.uri) / path
+    there.parent.mkdir(parents=True, exist_ok=True)
+    there.touch()
+    os.truncate(there, size)
+
+
+def test_a_state_larger_than_the_memory_is_passed_over(store: Store) -> None:
+    content = checkpoints.encode({"w": torch.ones(2)})
+    entry = checkpoints.entry(TRIAL, 1, content)
+    store.files.put(entry.path, content)
+    checkpoints.save_resume(store.files, TRIAL, state([entry]), [])
+    store.files.put(layout.checkpoint(TRIAL, 2), content)
+    huge = layout.resume_state(TRIAL, 2, "here", b"")
+    sparse(store, huge)
+    with pytest.warns(MemlocWarning, match=f"left out: {huge} is no state of a training .*has {15 << 40} bytes"):
+        found = checkpoints.load_resume(store.files, TRIAL, (), "here")
+    assert found is not None
+    assert found[0].epoch == 1
+
+
+@pytest.mark.parametrize(
+    "path", ["sweeps/x/aaaaaaaa.json", f"commits/aa/{'a' * 16}-aaaaaaaa.json", "manifests/000009-aaaaaaaa.json"]
+)
+def test_verify_reads_no_huge_file(store: Store, path: str) -> None:
+    """It is named and left where it is, since nobody knows whether its hash is right."""
+    sparse(store, path)
+    words = f"{path} has {15 << 40} bytes; .* at most are read; (it|what it lists) is not checked"
+    with pytest.warns(MemlocWarning, match=words):
+        assert verify(store.files)[0] == []
+    assert store.files.size(path) == 15 << 40
+
+
+def test_a_huge_file_in_the_place_of_a_record(store: Store) -> None:
+    trials = [{"trial": TRIAL, "config": {}, "blocks": [], "analyses": []}]
+    name, _, sha = records.write_sweep(store.files, "mine", trials).partition("@")
+    path = layout.sweep_named(name, sha)
+    content = store.files.get(path)
+    sparse(store, path)
+    records.write_sweep(store.files, "mine", trials)
+    assert store.files.get(path) == content
+
+
+def test_a_commit_of_a_huge_file(store: Store) -> None:
+    """Its size is as committed, so nobody would notice before all of it is read."""
+    odd = Commit("1" * 16, TRIAL, "2" * 16, "evaluate", {}, 0, 1, {})
+    right = layout.data_named("predictions", odd.id, "0" * 64)
+    path = put(store, replace(odd, files=(FileEntry("predictions", right, ROWS, 15 << 40, "0" * 64),)))
+    with_training(store, TRIAL)
+    sparse(store, right)
+    with pytest.raises(StoreError, match=f"{right} was committed with {15 << 40} bytes; .* at most are read"):
+        read_table(store, "predictions")
+    assert [broken.path for broken in verify(store.files)[0]] == [right]
+    assert store.files.size(path) is None
+    assert read_table(store, "predictions").num_rows == ROWS
+
+
 def no_pickle(path: Path) -> bytes:
     torch.save({"epoch": os.getcwd}, path)  # a function: not among the types that may be unpickled
     return path.read_bytes()
