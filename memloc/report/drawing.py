@@ -155,7 +155,7 @@ def _x(chart: Curves, xs: Sequence[float]) -> Any:
     if whole and last - first <= 2:
         whole["values"] = list(range(int(first), int(last) + 1))
     if not whole and not chart.steps and len(set(xs)) <= TICKS:
-        whole["values"] = sorted(set(xs))
+        whole |= {"values": sorted(set(xs)), "format": ".6~g"}  # else Vega writes a width of 0.25 as 0.3
     scale = alt.Scale(domain=[first, last], nice=False)
     title = chart.x_label if len(chart.panels) == 1 else None
     return alt.X("x:Q", title=title, axis=alt.Axis(**whole), scale=scale)

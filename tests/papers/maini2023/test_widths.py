@@ -12,6 +12,7 @@ from memloc import sweep
 from memloc.papers.charts import BANDS, Curves
 from memloc.papers.exhibits import Shown
 from memloc.papers.maini2023 import layers, neurons
+from memloc.report import still
 from memloc.report.drawing import drawing
 from memloc.stages import REGISTRY
 from tests.papers.maini2023.simulated import Simulated
@@ -77,6 +78,8 @@ def test_neurons_against_width(made: Simulated) -> None:
         search(made, made.training(width=width), [Search(e, noisy if e < 10 else clean) for e in range(20)])
     (shown,) = made.drawn(NEURONS)
     (chart,) = charts(shown)
+    svg = still.drawn(drawing(chart), 300).body
+    assert [svg.count(f">{width}</text>") for width in ("0.25", "0.3", "1")] == [1, 0, 1]
     assert values(chart) == {
         "noisy": {0.25: 2.0, 1.0: 6.0},
         "the paper's, noisy": {1.0: 5.1},
