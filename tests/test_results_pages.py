@@ -42,7 +42,7 @@ WITH_CELL = [page for page in PAGES if HEADING in page.read_text()]
 
 
 def test_the_pages_of_the_paper_have_a_cell() -> None:
-    assert {page.stem for page in WITH_CELL} >= {"mnist", "frozen", "human"}
+    assert {page.stem for page in WITH_CELL} >= {"mnist", "frozen", "human", "width"}
 
 
 @pytest.mark.parametrize("page", WITH_CELL, ids=lambda page: page.stem)
