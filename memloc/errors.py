@@ -93,6 +93,11 @@ class ReplayError(MemlocError):
     """A training run again did not reproduce the checkpoints that its commit recorded."""
 
 
+def setting(field: str, value: str) -> str:
+    """How one gives a field a value, on a command line and in a sweep file: both may be where a message is read."""
+    return f"{field}={value} (in a file {field}: {value})"
+
+
 def wrong_type(name: str, value: Any, valid: str) -> UsageError:
     """The error for an argument of a wrong type: `epoch: '3' is of type str; valid: a whole number`."""
     shown = repr(value)

@@ -13,6 +13,7 @@ import typer
 
 from memloc.commands import completion, options, terminal
 from memloc.commands.answers import answer
+from memloc.commands.own_files import loaded
 from memloc.errors import MemlocError, UsageError, nearest
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ CHECK_EXAMPLES = options.examples(
     "memloc data check                     every file that is there",
     "memloc data check cifar10 --json",
     "memloc data check folder:pets image=32x32 -o pets.png",
+    "memloc data check mine --plugins mine.py",
     "memloc data check parquet:train.parquet labels=person true_label=label",
 )
 
@@ -122,6 +124,12 @@ def check(
     names: list[str] = _CHECKED,
     data_dir: str = options.DATA_DIR,
     output: str = typer.Option(None, "-o", metavar="FILE.png", help="A contact sheet of images of your own."),
+    plugins: list[str] = typer.Option(
+        [],
+        "--plugins",
+        metavar="FILE",
+        help="A Python file that registers a data set, or a module. Give it several times for more.",
+    ),
     skip_broken: bool = typer.Option(False, "--skip-broken", help="Leave out images that cannot be read."),
     as_json: bool = options.JSON,
 ) -> None:
@@ -132,6 +140,7 @@ def check(
     from memloc.commands import data_check
     from memloc.data import KINDS, directory
 
+    loaded(plugins)
     by_name, own, fields = data_check.sorted_out(names or [])
     _check_names(by_name, [kind.FORM or name for name, kind in KINDS.items()])
     data_check.check_sheet(output, own)
@@ -163,11 +172,13 @@ def _checked(names: Sequence[str], where: Path) -> list[dict[str, Any]]:
 
 def _check_names(names: Sequence[str], valid: Sequence[str]) -> None:
     """Raises UsageError for what is no named data set. valid: what can be written here."""
-    from memloc.data import SOURCES
+    from memloc.config import written_for
+    from memloc.data import KINDS, SOURCES
 
     wrong = [n for n in names if n not in SOURCES]
     if wrong:
-        raise UsageError(*(f"{n}: no such data set; valid: {', '.join(valid)}{nearest(n, SOURCES)}" for n in wrong))
+        hints = {name: written_for(name, KINDS) or nearest(name, SOURCES) for name in wrong}
+        raise UsageError(*(f"{n}: no such data set; valid: {', '.join(valid)}{hints[n]}" for n in wrong))
 
 
 def _checked_files(dataset: NamedDataset, data_dir: Path) -> Iterator[dict[str, Any]]:

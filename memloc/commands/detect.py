@@ -22,6 +22,7 @@ from memloc.commands.closing import Launched, Telling, close
 from memloc.commands.durations import in_seconds
 from memloc.commands.launch import DeviceName, ExecutorName, Options, TrialSelection, launch, preview
 from memloc.commands.output import write_whole
+from memloc.commands.own_files import loaded
 from memloc.errors import UsageError
 from memloc.invocation import at_store, program
 
@@ -88,7 +89,7 @@ def detect(
     from memloc.data.directory import data_dir as directory
     from memloc.sweep.detecting import Detecting
 
-    origins = _loaded(plugins)
+    origins = loaded(plugins)
     given = {"dataset": data, "model": model, "epochs": epochs}
     typed = [*(f"{name}={value}" for name, value in given.items() if value is not None), *(fields or [])]
     _check(typed)
@@ -134,28 +135,6 @@ def _stem(data: str) -> str:
     """What names a data set in a file: `photos` for `folder:/home/me/photos`."""
     last = data.rstrip("/").rpartition(":")[2].rpartition("/")[2]
     return re.sub(r"[^\w-]+", "-", last.partition(".")[0]).strip("-") or "data"
-
-
-def _loaded(plugins: Collection[str]) -> list[str]:
-    """The plugins, files by their absolute paths. They are executed, so the data sets that they register are known.
-
-    Raises:
-        UsageError: one of them cannot be used.
-    """
-    from memloc import own_code
-
-    origins, problems = [], []
-    for plugin in dict.fromkeys(plugins):
-        try:
-            code = own_code.read(own_code.absolute(plugin, Path.cwd()))
-            code.module()
-            origins.append(code.origin)
-        except (UsageError, OSError, RuntimeError, ValueError) as error:
-            said = error.problems if isinstance(error, UsageError) else [f"{plugin!r} is not valid: {error}"]
-            problems += [f"--plugins: {problem}" for problem in said]
-    if problems:
-        raise UsageError(*problems)
-    return origins
 
 
 def _below(folder: Path, origins: Collection[str]) -> list[str]:

@@ -8,7 +8,7 @@ from memloc.config.check import Fields, Problem, fields_of
 from memloc.config.identity import canonical, canonical_json, digest, fingerprint
 from memloc.config.registry import Registry, StageType
 from memloc.config.resolve import TrainingFields
-from memloc.config.source import SourceConfig
+from memloc.config.source import SourceConfig, written_for
 from memloc.config.training import (
     ADAMW,
     BatchStatistics,
@@ -95,4 +95,5 @@ __all__ = [
     "last_name",
     "marker",
     "written",
+    "written_for",
 ]  # fmt: skip

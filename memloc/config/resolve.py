@@ -11,7 +11,7 @@ from pydantic import AfterValidator, TypeAdapter
 from memloc.config.architecture import ArchitectureConfig
 from memloc.config.check import Fields, asked_type, fields_of
 from memloc.config.hints import valid_values
-from memloc.config.source import SourceConfig
+from memloc.config.source import SourceConfig, written_for
 from memloc.config.stop import misfit
 from memloc.config.training import ADAMW, HeldOut, TrainConfig, default_peak
 from memloc.config.types import Config, FieldError, PathOrSweep, Valid, Variant, holds_configs, marker
@@ -31,7 +31,7 @@ class TrainingFields(Fields):
     def __init__(
         self, architectures: Mapping[str, type[ArchitectureConfig]], sources: Mapping[str, type[SourceConfig]]
     ) -> None:
-        self.architectures = dict(architectures)
+        self.architectures, self.sources = dict(architectures), sources
         of_a_name: dict[str, Mapping[str, type[Variant]]] = {"source": sources, "architecture": self.architectures}
         self.variant_fields = [
             variant_field(name, of_a_name) for name in ("source", "architecture", "dropout", "batch_norm")
@@ -72,6 +72,8 @@ class TrainingFields(Fields):
             variant = held.variant({held.flat: value})
             if variant is None:
                 close = self._meant(value) if held.flat == "model" else nearest(value, held.variants)
+                if held.field == "source":
+                    close = written_for(value, self.sources) or close
                 raise ValueError(f"valid: {valid}{close}")
             info = variant.model_fields[variant.KIND]
             return str(TypeAdapter(asked_type(info), config=Config.model_config).validate_python(value))
@@ -190,8 +192,10 @@ class TrainingFields(Fields):
         if origin is None and epochs is None:
             return {}
         if origin is None or epochs is None:
-            missing, other = ("given_epochs", "given_from") if epochs is None else ("given_from", "given_epochs")
-            problems[missing] = f"required with {other}; valid: {self.valid(missing)}"
+            if epochs is None:
+                problems["given_epochs"] = "epochs is required beside from; valid: the epochs of its files, such as [0, 10]"
+            else:
+                problems["given_from"] = "from is required beside epochs; valid: a folder, or a path with {epoch}"
             return {}
         if kept.get("ratio") is not None:
             problems["given_from"] = "with ratio: the checkpoints are of one training; valid: without ratio and cut"

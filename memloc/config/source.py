@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar
 
@@ -32,6 +33,25 @@ class SourceConfig(Variant):
         return dataset
 
     @classmethod
+    def reads(cls, path: Path) -> bool:
+        """Does it read such a file or folder, to go by its name and by what is in it?"""
+        return False
+
+    @classmethod
     def placeless(cls, dataset: str) -> str:
         """The same name, of each path only what it names, without the folders above it."""
         return dataset
+
+
+def written_for(path: str, sources: Mapping[str, type[SourceConfig]]) -> str:
+    """How one names a data set of which somebody gives a bare path, in brackets: ` (write parquet:PATH)`; "" if unknown.
+
+    sources: {name, or prefix: its configuration}.
+    """
+    if not path.strip():
+        return ""
+    try:
+        prefix = next((name for name, kind in sources.items() if kind.reads(Path(path).expanduser())), "")
+    except (OSError, RuntimeError, ValueError):  # it can be no path
+        return ""
+    return f" (write {prefix}{path})" if prefix else ""

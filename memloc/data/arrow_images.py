@@ -19,6 +19,7 @@ from memloc.errors import UsageError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+WANTED = "the bytes of image files, or a struct with these in `bytes`; csv:FILE takes a table of paths"
 ROWS = 1024  # of a batch: bounds the memory that encoded images take
 
 
@@ -48,7 +49,7 @@ def own_images(source: TableSource, where: str, halves: Sequence[Sequence[Shard]
     for shard in (*train[1:], *test):
         if absent := [name for name in _images(schema) if name not in shard.schema.names]:
             raise UsageError(f"{shard.name}: lacks column {absent[0]}, which {train[0].name} has")
-    image = image_column(where, schema.names, source.image_column, _images(schema))
+    image = image_column(where, schema.names, source.image_column, _images(schema), WANTED)
     columns = _scalars(schema)
     first, second, notes = read_together(
         source, where, _listed(train, image, columns), _listed(test, image, columns) if test else None

@@ -13,7 +13,8 @@ from memloc.data.arrays import I64, U8, Origin, Raw, own_raw
 from memloc.data.label_values import LabelError, Values, in_order, label_values
 from memloc.data.labels import stratified
 from memloc.data.table_columns import label_column
-from memloc.errors import UsageError, nearest
+from memloc.data.true_labels import check_known, true_labels
+from memloc.errors import UsageError, nearest, setting
 from memloc.seeds import hashed
 
 TEST = 0.2  # the share that is split off where there is no test set
@@ -114,11 +115,13 @@ def assembled(own: OwnImages, test: float | None, labels: str = "given", true_la
         raise UsageError(
             f"{own.where}: {given} and {true} have unlike labels ({y_given[0].item()!r} and {y_true[0].item()!r})"
         )
+    check_known(f"{own.where}:{true}", y_given, y_true)
     every = y_given if y_true is None else np.concatenate([y_given, y_true])
     classes = _classes(own, every, names)
     notes += [classes.note] if classes.note else []
     y = classes.numbers(y_given, own.where)
-    truth = _truth(own, y, None if y_true is None else classes.numbers(y_true, own.where), labels)
+    y_true = None if y_true is None else classes.numbers(y_true, own.where)
+    truth = true_labels(own.where, y, y_true, own.wrong if labels == "given" else None)
     train, test_half, split = _split(own, y if truth is None or (truth < 0).any() else truth, test, notes)
     if split is not None:
         y, truth = y[split], None if truth is None else truth[split]
@@ -138,15 +141,17 @@ def _columns(own: OwnImages, usual: str | None, labels: str, true_label: str | N
             )
     true = true_label or next((c for c in TRUE_COLUMNS if c in have), None)
     if labels == "true":
+        true = true or next((c for c in have if c == "true"), None)
         if true is None:
             raise UsageError(
-                f"{own.where}: labels: true: the true labels are not known; name their column with true_label (it has "
-                f"{', '.join(have)})"
+                f"{own.where}: labels: true: the true labels are not known; name their column, "
+                f"{setting('true_label', 'COLUMN')}; it has {', '.join(have)}"
             )
         return true, None
     if labels == "given":
         if usual is None:
-            raise UsageError(f"{own.where}: which column holds the labels? Say labels: COLUMN; it has {', '.join(have)}")
+            say = setting("labels", "COLUMN")
+            raise UsageError(f"{own.where}: which column holds the labels? Say {say}; it has {', '.join(have)}")
         return usual, None if true == usual else true
     return labels, None if true == labels else true
 
@@ -154,7 +159,8 @@ def _columns(own: OwnImages, usual: str | None, labels: str, true_label: str | N
 def _usual(own: OwnImages, true_label: str | None) -> str | None:
     """The usual column of labels, by its name."""
     others = [name for name in own.train.columns if name not in (true_label, *TRUE_COLUMNS)]
-    return label_column(others, [name for name in others if name in own.names])
+    usual = label_column(others, [name for name in others if name in own.names])
+    return usual or next((name for name in others if name == "given"), None)
 
 
 def _check_sizes(own: OwnImages) -> None:
@@ -229,15 +235,6 @@ def _classes(own: OwnImages, every: Values, names: Sequence[str]) -> _Classes:
     shown = f"{low} to {high}" if high - low == k - 1 else few
     note = f"labels {shown} are numbered 0 to {k - 1}; table labels has what they were"
     return _Classes(values, tuple(map(str, values)), note)
-
-
-def _truth(own: OwnImages, y: I64, y_true: I64 | None, labels: str) -> I64 | None:
-    """int64 [N]: the true labels; −1 where a label is wrong and nobody knows the right one; None: nothing is known."""
-    if own.wrong is not None and (own.wrong.shape != y.shape or own.wrong.dtype.kind != "b"):
-        raise UsageError(f"{own.where}:noisy: {own.wrong.dtype} {own.wrong.shape}; must be {len(y)} booleans, one per image")
-    if y_true is not None or own.wrong is None or labels != "given":
-        return y_true
-    return np.where(own.wrong, -1, y)
 
 
 def _split(own: OwnImages, y: I64, test: float | None, notes: list[str]) -> tuple[Half, Half, I64 | None]:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from memloc.config import DataConfig
 from memloc.data.arrays import I64, Data, Description, HeldOut, Raw
 from memloc.data.cuts import held_out
-from memloc.errors import UsageError
+from memloc.errors import UsageError, setting
 from memloc.seeds import U64, below, hashed
 
 
@@ -99,8 +99,9 @@ def check_fits(data: Description, config: DataConfig) -> dict[str, str]:
         problems["test_subset"] = f"{config.test_subset} is not valid; valid: {valid}"
     if config.noise and data.given_wrong:
         problems["noise"] = (
-            f"{config.noise} on top of given labels of which {data.given_wrong} of {data.n_train} are wrong; valid: 0, or "
-            "labels: true, which draws wrong labels over the true ones"
+            f"{config.noise} on top of given labels of which {data.given_wrong} of {data.n_train} are wrong; valid: 0; or "
+            f"{setting('labels', 'true')}, which draws over the true labels, if they are known; or "
+            f"{setting('truth', 'hidden')}, which forgets that some are wrong"
         )
     if config.wrong == "offset" and data.classes < 3 and config.noise > 0:
         problems["wrong"] = "offset needs at least 3 classes; valid here: uniform"

@@ -18,7 +18,7 @@ import numpy as np
 from memloc.counts import counted
 from memloc.data.arrays import U8
 from memloc.data.declared import check_fits
-from memloc.errors import UsageError, error_line
+from memloc.errors import UsageError, error_line, setting
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -28,12 +28,12 @@ MOST_BYTES = 2**28  # of an image's file
 TOGETHER, TASK = 512, 32  # images that wait for a thread at a time; images of one task
 SHOWN = 5  # broken images that a message names
 ORIENTATION = 0x0112  # EXIF
-TRANSPARENT = "have transparent parts, which become white"
-DEEP = "have 16 bits, which are rounded to 8"
-CUT = "have 16 bits per colour, of which the upper 8 are kept"
-UNREADABLE = "have broken EXIF data, which are left out"
-SEVERAL = "are animated; their first picture is taken"
-CONVERTED = "have another colour space, and become RGB"
+TRANSPARENT = "with transparent parts, which become white"
+DEEP = "with 16 bits, which are rounded to 8"
+CUT = "with 16 bits per colour, of which the upper 8 are kept"
+UNREADABLE = "with broken EXIF data, which are left out"
+SEVERAL = "with several pictures, of which the first is taken"
+CONVERTED = "with another colour space, which becomes RGB"
 
 
 class PictureError(ValueError):
@@ -223,7 +223,7 @@ def unified(images: Iterable[Encoded], n: int, where: str, sides: tuple[int, int
     if x is None:
         raise UsageError(f"{where}: has no image")
     if sides is None and len(sizes) > 1:
-        raise UsageError(f"{where}: {_unlike(sizes)}; image: [32, 32] brings them to one size")
+        raise UsageError(f"{where}: {_unlike(sizes)}; {setting('image', '32x32')} brings them to one size")
     notes = [f"{counted(times, 'image')} {what}" for what, times in sorted(said.items())]
     notes += [f"{counted(len(broken), 'image')} left out: {_first(broken)}"] if broken else []
     x = x[: len(kept)]
@@ -258,8 +258,8 @@ def _check_memory(n: int, sides: tuple[int, ...], where: str) -> None:
 def _check_readable(where: str, n: int, broken: list[str], skip_broken: bool) -> None:
     if broken and not skip_broken:
         raise UsageError(
-            f"{where}: {len(broken):,} of {n:,} images cannot be read: {_first(broken)}; mend or remove them, or leave them "
-            "out with skip_broken: true"
+            f"{where}: {len(broken):,} of {n:,} images cannot be read: {_first(broken)}; mend or remove them; "
+            f"{setting('skip_broken', 'true')} leaves them out"
         )
 
 

@@ -16,6 +16,7 @@ from memloc.config import Neutral, SourceConfig, Valid, last_name
 from memloc.data.arrays import Description, Raw
 from memloc.data.assembly import OwnImages, assembled
 
+MOST_KEPT = 2**29  # bytes of images that are kept for other labels of them
 LARGEST_SIDE = 4096  # pixels of an image that a network is trained on
 
 
@@ -144,9 +145,9 @@ class PictureSource(OwnSource):
         return None if self.image is None else sides(self.image)
 
 
-def _true_as_text(value: Any) -> Any:
-    """In YAML, and so on a command line, `true` is no text."""
-    return "true" if value is True else value
+def _column_as_text(value: Any) -> Any:
+    """In YAML, and so on a command line, `true` and 1 are no text. A column may have such a name."""
+    return "true" if value is True else str(value) if type(value) is int else value
 
 
 class LabelledSource(OwnSource):
@@ -154,7 +155,7 @@ class LabelledSource(OwnSource):
 
     labels: Annotated[
         str,
-        BeforeValidator(_true_as_text),
+        BeforeValidator(_column_as_text),
         Field(min_length=1),
         Valid("given, true, or a column"),
         Neutral("given"),
@@ -162,7 +163,7 @@ class LabelledSource(OwnSource):
     """The labels that are trained on: given (those of the data set's usual column), true (its true labels), or another
     column. Where the true labels are known too, the wrong ones are known, and nothing is drawn. [memloc]
     """
-    true_label: Annotated[str, Field(min_length=1), Valid("a column")] | None = None
+    true_label: Annotated[str, BeforeValidator(_column_as_text), Field(min_length=1), Valid("a column")] | None = None
     """The column with the true labels; null: true_label or y_true, if there is one. [memloc]"""
 
     truth: Annotated[Literal["used", "hidden"], Neutral("used")] = "used"
@@ -183,7 +184,8 @@ class LabelledSource(OwnSource):
 class _Last:
     """The images that were read last, for other labels of the same ones, until their files change.
 
-    They are kept where no test set is split off: then the arrays of a data set are these very images.
+    They are kept where no test set is split off: then the arrays of a data set are these very images. Else they are kept
+    beside those arrays, up to MOST_KEPT.
     """
 
     def __init__(self) -> None:
@@ -194,7 +196,8 @@ class _Last:
         images = source.model_copy(update={"labels": "given", "true_label": None, "truth": "used", "test": None})
         key, kept, self._kept = (images, source.stamp()), self._kept, None
         own = kept[1] if kept is not None and kept[0] == key else source.read()
-        if own.test is not None and key[1] is not None:
+        is_shared = own.test is not None or source.test == 0
+        if key[1] is not None and (is_shared or own.train.x.nbytes <= MOST_KEPT):
             self._kept = key, own
         return own
 
@@ -227,5 +230,5 @@ def stamp_of(files: Iterable[Path]) -> object:
 class TableSource(PictureSource, LabelledSource):
     """A table with a column of images and columns of labels."""
 
-    image_column: Annotated[str, Field(min_length=1), Valid("a column")] | None = None
+    image_column: Annotated[str, BeforeValidator(_column_as_text), Field(min_length=1), Valid("a column")] | None = None
     """The column that holds the images; null: the only one that can. [memloc]"""

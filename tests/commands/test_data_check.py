@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from memloc.data import Raw, load
+from memloc.data import KINDS, Raw, load
 from memloc.data.arrays import Origin
 from memloc.data.contact_sheet import COLUMNS, MARGIN, NAME, contact_sheet, drawn
 from memloc.data.overview import overview
+from memloc.errors import UsageError
+from memloc.models.architectures import resolved
 from tests.commands.test_query import run
 from tests.data.pictures import classes, encoded, pixels, write
 
@@ -76,7 +79,7 @@ def test_broken_images(cli: Any, tmp_path: Path) -> None:
     assert (code, out) == (2, [])
     assert err == [
         f"memloc: {tmp_path}/pets: 1 of 11 images cannot be read: cat/x.png is no image that Pillow reads; mend or remove "
-        "them, or leave them out with skip_broken: true"
+        "them; skip_broken=true (in a file skip_broken: true) leaves them out"
     ]
     code, out, err = cli("folder:pets", "--skip-broken")
     assert (code, err) == (0, [])
@@ -149,3 +152,55 @@ def test_contact_sheet() -> None:
             top, left = MARGIN + label * (64 + MARGIN), NAME + column * (64 + MARGIN)
             assert (sheet[top + 4 : top + 64 : 8, left + 4 : left + 64 : 8, 0] == raw.x_train[k, 0]).all()
             assert (tuple(sheet[top - 1, left + 30]) == (208, 32, 32)) == (k % 5 == 0)
+
+
+def test_what_a_message_says_to_write_is_taken(cli: Any, tmp_path: Path) -> None:
+    """Word for word: what stands before the bracket."""
+    classes(tmp_path / "pets")
+    write(tmp_path / "pets/cat/x.png", b"x")
+    write(tmp_path / "pets/dog/large.png", encoded(np.zeros((20, 20, 3), np.uint8)))
+    say: list[str] = []
+    for _ in range(2):
+        _, _, (line,) = cli("folder:pets", *say)
+        say.append(line.rpartition("; ")[2].partition(" (in a file")[0])
+    assert say == ["skip_broken=true", "image=32x32"]
+    code, out, err = cli("folder:pets", *say)
+    assert (code, err) == (0, [])
+    assert "32×32 pixels" in out[1]
+
+
+@pytest.mark.parametrize(
+    ("path", "right"),
+    [
+        ("pets", "folder:pets"),
+        ("some.npz", "npz:some.npz"),
+        ("rows.csv", "csv:rows.csv"),
+        ("data/train.parquet", "parquet:data/train.parquet"),
+        ("data", "parquet:data"),
+        ("saved", "hf:saved"),
+    ],
+)
+def test_a_bare_path_is_answered_with_what_names_it(cli: Any, tmp_path: Path, path: str, right: str) -> None:
+    classes(tmp_path / "pets")
+    for name in ("data/train.parquet", "saved/state.json"):
+        write(tmp_path / name, b"")
+    code, _, (line,) = cli(path)
+    assert (code, line.endswith(f" (write {right})")) == (2, True), line
+    with pytest.raises(UsageError, match=re.escape(f"(write {right})")):
+        resolved(dataset=path, model="resnet9")
+
+
+def test_a_data_set_that_a_file_registers(cli: Any, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "import numpy as np\nimport memloc\n"
+        "items = [(np.full((8, 8), 9 * k, np.uint8), k % 2) for k in range(20)]\n"
+        "memloc.register_dataset('of_a_plugin', items)\n"
+    )
+    try:
+        code, out, err = cli("of_a_plugin", "test=0", "--plugins", "mine.py")
+        assert (code, err, out[0]) == (0, [], "of_a_plugin")
+        assert out[1].startswith("  images: 20 for training, 0 for testing; 8×8 pixels, grey")
+    finally:
+        KINDS.pop("of_a_plugin", None)
+    code, _, (line,) = cli("of_a_plugin", "--plugins", "lost.py")
+    assert (code, line) == (2, f"memloc: --plugins: {tmp_path}/lost.py: no such file")

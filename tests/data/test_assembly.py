@@ -189,7 +189,7 @@ def test_drawn_noise_on_top_of_given_noise_is_an_error(noise: float, fits: bool)
     assert (problems == {}) == fits
     if not fits:
         assert problems["noise"].startswith(
-            "0.1 on top of given labels of which 6 of 30 are wrong; valid: 0, or labels: true"
+            "0.1 on top of given labels of which 6 of 30 are wrong; valid: 0; or labels=true (in a file labels: true), which"
         )
     assert check_fits(assembled(images, 0.0, "true").description, config) == {}
     assert check_fits(assembled(own(half(true_label=Y)), 0.0).description, config) == {}
@@ -204,8 +204,16 @@ def test_drawn_noise_on_top_of_given_noise_is_an_error(noise: float, fits: bool)
             {"true_label": "humane"},
             r"true_label: there is no column 'humane'; it has label, human \(did",
         ),
-        (own(), {"labels": "true"}, "mine: labels: true: the true labels are not known; name their column with true_label"),
-        (own(Half(X, {"a": Y, "b": Y}), label=None), {}, r"which column holds the labels\? Say labels: COLUMN; it has a, b"),
+        (
+            own(),
+            {"labels": "true"},
+            "mine: labels: true: the true labels are not known; name their column, true_label=COLUMN",
+        ),
+        (
+            own(Half(X, {"a": Y, "b": Y}), label=None),
+            {},
+            r"which column holds the labels\? Say labels=COLUMN \(in a file labels: COLUMN\); it has a, b",
+        ),
         (own(half(true_label=Y.astype(str))), {}, r"label and true_label have unlike labels \(0 and '0'\)"),
         (own(Half(X, {"label": Y[:9]})), {}, r"mine:label: labels have shape \(9,\); must be \(30,\)"),
         (own(Half(X[:1], {"label": Y[:1]})), {}, "mine: has 1 training image; needs at least 2"),
@@ -220,6 +228,12 @@ def test_drawn_noise_on_top_of_given_noise_is_an_error(noise: float, fits: bool)
         (own(test=Half(X, {"label": Y})), {"test": 0.3}, "test: 0.3: there is a test set of 30 images; leave test out"),
         (own(names={"label": ("a", "b")}), {}, r"label 2 of example 2 is no class; must be 0 to 1 \(a, b, …\)"),
         (own(Half(X, {"label": Y - 1}), names={"label": ("a", "b", "c")}), {}, "label -1 of example 0 is no class"),
+        (
+            own(half(y_true=Y), wrong=np.arange(N) < 3),
+            {},
+            "mine: wrong labels: 3 by noisy, 0 by the true labels; they differ first at example 0; mend one of them",
+        ),
+        (own(half(y_true=np.where(np.arange(N) == 4, -1, Y))), {}, "mine:y_true: label -1 of example 4 is no class of the"),
         (own(wrong=Y), {}, r"mine:noisy: int64 \(30,\); must be 30 booleans"),
     ],
 )
@@ -227,3 +241,32 @@ def test_refused(images: OwnImages, how: dict[str, Any], message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         assembled(images, how.pop("test", None), **how)
     assert len(caught.value.problems) == 1
+
+
+def test_columns_that_are_called_given_and_true() -> None:
+    """Where nothing else is known to hold the given or the true labels, these columns do."""
+    images = own(Half(X, {"given": Y, "true": TRUE, "other": (Y + 1) % 3}), label=None)
+    for labels in ("given", "true", "other"):
+        wanted = {"given": Y, "true": TRUE, "other": (Y + 1) % 3}[labels]
+        assert (assembled(images, 0.0, labels).y_train == wanted).all()
+    raw = assembled(images, 0.0, true_label="true")
+    assert (raw.y_train == Y).all()
+    assert raw.given_wrong is not None
+    assert (raw.given_wrong == (Y != TRUE)).all()
+    both = own(half(given=(Y + 1) % 3, true_label=TRUE, true=(Y + 2) % 3))  # the words mean what they mean
+    assert (assembled(both, 0.0, "given").y_train == Y).all()
+    assert (assembled(both, 0.0, "true").y_train == TRUE).all()
+
+
+@pytest.mark.parametrize("field", ["labels", "true_label"])
+@pytest.mark.parametrize(("typed", "column"), [(True, "true"), (1, "1")])
+def test_columns_whose_names_yaml_takes_for_no_text(field: str, typed: object, column: str) -> None:
+    assert getattr(NpzFile.model_validate({"dataset": "npz:x", field: typed}), field) == column
+
+
+def test_noisy_that_agrees_with_the_true_labels() -> None:
+    raw = assembled(own(half(y_true=TRUE), wrong=Y != TRUE), 0.0)
+    assert raw.y_true is not None
+    assert (raw.y_true == TRUE).all()
+    signs = assembled(own(Half(X, {"label": Y % 2 * 2 - 1, "y_true": TRUE % 2 * 2 - 1})), 0.0)  # -1 is a class
+    assert signs.origin.class_names == ("-1", "1")

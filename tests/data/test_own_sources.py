@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from memloc.data import Raw, source_of
+from memloc.data import Raw, source, source_of
+from memloc.data.assembly import OwnImages
 from memloc.data.halves import placeless
 from memloc.data.sources.parquet_files import ParquetFiles
 from memloc.errors import UsageError
@@ -310,7 +311,7 @@ def test_a_table_of_paths(tmp_path: Path, separator: str, encoding: str) -> None
         (b"path,label\n\n", {}, "a.csv: has a header and no rows; csv:FILE needs"),
         (b"path,path\na,b\n", {}, "two columns of the header have one name: path, path"),
         (b"path,label\nz\xff,1\n", {}, "a.csv:2: is not UTF-8 (byte 0xff)"),
-        (b"a,b\n1,2\n", {}, "no column is known to hold the images; a, b can; say image_column: COLUMN"),
+        (b"a,b\n1,2\n", {}, "no column is known to hold the images; a, b can; say image_column=COLUMN (in a file"),
         (
             b"path,label\na,1\n",
             {"image_column": "pat"},
@@ -341,7 +342,10 @@ def plain(**columns: Any) -> pa.Table:
 def test_plain_bytes_and_other_columns(tmp_path: Path) -> None:
     rows = plain(weight=[1.5] * 6, day=pa.array([0] * 6, pa.date32()), words=pa.array([["x"]] * 6))
     pq.write_table(rows.set_column(1, "kind", rows["kind"].dictionary_encode()), tmp_path / "x.parquet")
-    with pytest.raises(UsageError, match=r"which column holds the labels\? Say labels: COLUMN; it has kind, weight"):
+    with pytest.raises(
+        UsageError,
+        match=r"which column holds the labels\? Say labels=COLUMN \(in a file labels: COLUMN\); it has kind, weight",
+    ):
         read(f"parquet:{tmp_path}/x.parquet")
     raw = read(f"parquet:{tmp_path}/*.parquet", labels="kind", test=0.0)
     assert raw.y_train.tolist() == [0, 1] * 3
@@ -369,9 +373,9 @@ def test_patterns_and_names(tmp_path: Path) -> None:
         (lambda path: path.mkdir(), "x.parquet: there is no such Parquet file"),
         (
             lambda path: pq.write_table(pa.table({"label": [1, 2]}), path),
-            "no column is known to hold the images; it has label",
+            "no column is known to hold the images; it has label; a column of images holds the bytes of image files, or a",
         ),
-        (lambda path: pq.write_table(plain(other=[b"x"] * 6), path), "photo, other can; say image_column: COLUMN"),
+        (lambda path: pq.write_table(plain(other=[b"x"] * 6), path), "photo, other can; say image_column=COLUMN (in"),
         (lambda path: pq.write_table(plain().slice(0, 0), path), "has no image"),
         (
             lambda path: pq.write_table(pa.table({"image": pa.array([None, b"x"], pa.binary()), "label": [0, 1]}), path),
@@ -631,3 +635,28 @@ def test_a_path_that_no_folder_was_given_for_is_below_the_data_directory(folder:
     assert source.flat()["dataset"] == f"{kind}:{below}"
     with pytest.raises(UsageError, match=f"^{folder}/elsewhere/"):
         source.load(folder / "elsewhere")
+
+
+def test_several_columns_of_labels_need_one_reading(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pq.write_table(plain(person=["b", "a"] * 3), tmp_path / "x.parquet")
+    readings: list[ParquetFiles] = []
+    read_it = ParquetFiles.read
+
+    def counted(self: ParquetFiles) -> OwnImages:
+        readings.append(self)
+        return read_it(self)
+
+    monkeypatch.setattr(ParquetFiles, "read", counted)
+    dataset = f"parquet:{tmp_path}/x.parquet"
+    kind, person, again = (read(dataset, labels=name) for name in ("kind", "person", "kind"))
+    assert len(readings) == 1
+    assert (kind.y_train == again.y_train).all()
+    assert (kind.x_train == again.x_train).all()
+    of_kind, of_person = (dict(zip([x.tobytes() for x in r.x_train], r.y_train, strict=True)) for r in (kind, person))
+    both = of_kind.keys() & of_person.keys()
+    assert both
+    assert all(of_kind[x] == 1 - of_person[x] for x in both)
+    monkeypatch.setattr(source, "MOST_KEPT", 10)
+    for name in ("kind", "person"):
+        read(dataset, labels=name)
+    assert len(readings) == 2  # the images of the last one were kept; these are more than may be

@@ -226,7 +226,8 @@ def test_broken_images_are_named_and_left_out_only_if_asked() -> None:
         all_of(contents)
     assert caught.value.problems == (
         "mine: 8 of 10 images cannot be read: 1.png is no image that Pillow reads, 3.png is empty, 4.png is empty, 5.png is "
-        "empty, 6.png is empty, and 3 more; mend or remove them, or leave them out with skip_broken: true",
+        "empty, 6.png is empty, and 3 more; mend or remove them; skip_broken=true (in a file skip_broken: true) leaves "
+        "them out",
     )
     read = all_of(contents, skip_broken=True)
     assert (read.x.transpose(0, 2, 3, 1) == np.stack([pixels(0), pixels(1)])).all()
@@ -242,7 +243,7 @@ def test_unlike_sizes() -> None:
         UsageError, match="mine: the images have 2 sizes, from 12×16 to 20×4 pixels, most often 12×16"
     ) as caught:
         all_of(contents)
-    assert str(caught.value).endswith("(2 of 3); image: [32, 32] brings them to one size")
+    assert str(caught.value).endswith("(2 of 3); image=32x32 (in a file image: 32x32) brings them to one size")
     assert all_of(contents, (8, 9)).x.shape == (3, 3, 8, 9)
 
 

@@ -357,6 +357,7 @@ def test_a_configuration_from_a_store_needs_the_file(tmp_path: Path) -> None:
         ("twice", "1 and 3 are the same; give it one name, and use it twice in `forward`"),
         ("closed", "the dropout part.conv.1 would not act: part (Undecided) is one operation, and memloc draws what is"),
         ("all_frozen", "nothing of it can be trained: requires_grad is false for every parameter"),
+        ("no_parameters", "nothing of it can be trained: it has no parameters"),
         ("named", "memloc's networks have something of their own under the name outputs; rename it"),
         ("spare", "unused.weight is not used"),
         (

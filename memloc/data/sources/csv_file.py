@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator
@@ -37,6 +38,11 @@ class CsvFile(TableSource):
     FORM: ClassVar[str | None] = "csv:FILE"
 
     dataset: Annotated[str, AfterValidator(behind("csv:", "csv:FILE"))]
+
+    @classmethod
+    def reads(cls, path: Path) -> bool:
+        """As `SourceConfig.reads`."""
+        return path.suffix in (".csv", ".tsv")
 
     def read(self) -> OwnImages:
         """As `OwnSource.read`."""

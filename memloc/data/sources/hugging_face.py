@@ -21,6 +21,7 @@ from memloc.errors import UsageError, error_line
 if TYPE_CHECKING:
     import pyarrow as pa
 
+MARKS = ("dataset_dict.json", "state.json")  # files that a saved data set has
 WANTED = "hf:DIR needs a folder that datasets.save_to_disk wrote"
 
 
@@ -36,6 +37,11 @@ class HuggingFace(TableSource):
         """As `LabelledSource.stamp`."""
         inside = (Path(at, name) for at, _, names in os.walk(self.path) for name in names)
         return stamp_of(sorted(file for file in inside if os.path.isfile(file)))
+
+    @classmethod
+    def reads(cls, path: Path) -> bool:
+        """As `SourceConfig.reads`."""
+        return any((path / name).is_file() for name in MARKS)
 
     def read(self) -> OwnImages:
         """As `OwnSource.read`."""

@@ -32,6 +32,12 @@ class ImageFolder(PictureSource):
 
     dataset: Annotated[str, AfterValidator(behind("folder:", "folder:DIR"))]
 
+    @classmethod
+    def reads(cls, path: Path) -> bool:
+        """As `SourceConfig.reads`."""
+        others = any(next(path.glob(name), None) for name in ("*.parquet", "state.json", "dataset_dict.json"))
+        return path.is_dir() and not others
+
     def read(self) -> OwnImages:
         """As `OwnSource.read`."""
         notes: list[str] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -39,6 +40,11 @@ class NpzFile(LabelledSource):
     FORM: ClassVar[str | None] = "npz:FILE"
 
     dataset: Annotated[str, AfterValidator(behind("npz:", "npz:FILE"))]
+
+    @classmethod
+    def reads(cls, path: Path) -> bool:
+        """As `SourceConfig.reads`."""
+        return path.suffix == ".npz"
 
     def read(self) -> OwnImages:
         """As `OwnSource.read`."""

@@ -52,6 +52,11 @@ class ParquetFiles(TableSource):
         """As `LabelledSource.stamp`."""
         return stamp_of(file for path in self.dataset.removeprefix(self.PREFIX).split(":") for _, file in _files(path))
 
+    @classmethod
+    def reads(cls, path: Path) -> bool:
+        """As `SourceConfig.reads`."""
+        return path.suffix == ".parquet" or any(path.glob("*.parquet"))
+
     def read(self) -> OwnImages:
         """As `OwnSource.read`."""
         named = self.dataset.removeprefix(self.PREFIX).split(":")

@@ -77,7 +77,8 @@ def opened(origin: Origin, shape: Shape, classes: int) -> Opened:
         model = channels_last(origin.create(shape, classes).eval())
         _check_names(model)
         if not any(p.requires_grad for p in model.parameters()):
-            raise GroupingError("nothing of it can be trained: requires_grad is false for every parameter")
+            why = "requires_grad is false for every parameter" if list(model.parameters()) else "it has no parameters"
+            raise GroupingError(f"nothing of it can be trained: {why}")
         dropouts = removed_dropouts(model)
         x = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0)).to(memory_format=torch.channels_last)
         with torch.no_grad():
