@@ -14,8 +14,8 @@ import linecache
 import logging
 import sys
 import traceback
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -86,6 +86,21 @@ class OwnCode:
             return f" ({Path(self.origin).name}:{error.lineno}: {(error.text or '').strip()})"
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == self.origin]
         return f" ({Path(self.origin).name}:{frames[-1].lineno}: {frames[-1].line})" if frames else ""
+
+
+@contextmanager
+def staying(code: OwnCode | None, what: str) -> Iterator[None]:
+    """In it `sys.exit` of this file is an OwnCodeError, for it would end a process that computes other things too.
+
+    What a signal's handler raises in its middle still ends the process. what: which code this is, for the message.
+    """
+    try:
+        yield
+    except SystemExit as error:
+        last = traceback.extract_tb(error.__traceback__)[-1].filename
+        if code is None or (last != code.origin and "_sitebuiltins" not in last):  # where `exit` and `quit` are from
+            raise
+        raise OwnCodeError(f"{code.origin}: {what} raises {code.explained(error)}") from error
 
 
 def is_path(origin: str) -> bool:

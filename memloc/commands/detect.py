@@ -27,6 +27,7 @@ from memloc.errors import UsageError
 from memloc.invocation import at_store, program
 
 if TYPE_CHECKING:
+    from memloc.data import Source
     from memloc.report.suspects import Found
 
 EXAMPLES = options.examples(
@@ -146,12 +147,17 @@ def _below(folder: Path, origins: Collection[str]) -> list[str]:
 
 def _as_given(data: str, typed: Collection[str]) -> list[str]:
     """The values with which every label is learned as it is given, but for fields that are typed."""
-    from memloc.data import KINDS
     from memloc.data.source import every_label_as_given
 
-    kind = KINDS.get(data, KINDS.get(data.partition(":")[0] + ":"))
+    kind = _kind(data)
     values = {} if kind is None else every_label_as_given(kind)
     return [f"{name}={value}" for name, value in values.items() if name not in typed]
+
+
+def _kind(data: str) -> type[Source] | None:
+    from memloc.data import KINDS
+
+    return KINDS.get(data) or KINDS.get(data.partition(":")[0] + ":")
 
 
 @dataclass(frozen=True)
@@ -174,6 +180,8 @@ class Target:
         from memloc.sweep.detecting import data_of
 
         data = data_of(text) or ""
+        if _kind(data) is None:  # no such data set: the plan says so
+            return
         for path in (p for p in sorted(self.folder.glob("detect-*.yaml")) if p.is_file()):
             other = data_of(path.read_text(encoding="utf-8", errors="replace"))
             if other is None and path.name == f"{self.name}.yaml":
@@ -230,9 +238,7 @@ def _remove_empty(folder: Path) -> None:
 
 def _absolute(data: str) -> str:
     """A data set by the absolute paths of its files."""
-    from memloc.data import KINDS
-
-    kind = KINDS.get(data) or KINDS.get(data.partition(":")[0] + ":")
+    kind = _kind(data)
     try:
         return data if kind is None else kind.absolute(data, Path.cwd())
     except (OSError, RuntimeError, ValueError):  # no path: the plan says so

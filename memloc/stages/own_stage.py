@@ -12,7 +12,7 @@ from typing import Any
 
 from memloc.config import FieldError
 from memloc.errors import MemlocError
-from memloc.own_code import BROKEN, OwnCode, OwnCodeError
+from memloc.own_code import BROKEN, OwnCode, OwnCodeError, staying
 from memloc.stages.base import Stage, WithNetwork
 
 # What a plan calls. `trainings` gives its results one by one.
@@ -62,18 +62,14 @@ def _one_by_one(stage: Stage[Any], name: str, method: Callable[..., Any], *args:
 
 
 def _rows(stage: Stage[Any], name: str, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    try:
+    with staying(stage.code, f"stage {stage.name}: {name}"):
         return _checked(stage, name, method(*args, **kwargs))
-    except SystemExit as error:  # which would end the process that runs the part
-        raise _broken(stage, name, error) from error
 
 
 def _all_rows(stage: Stage[Any], name: str, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Iterator[Any]:
-    try:
+    with staying(stage.code, f"stage {stage.name}: {name}"):
         for given in method(*args, **kwargs):
             yield _checked(stage, name, given)
-    except SystemExit as error:
-        raise _broken(stage, name, error) from error
 
 
 def _checked(stage: Stage[Any], name: str, given: Any) -> Any:

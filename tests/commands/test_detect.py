@@ -274,3 +274,9 @@ def test_a_dry_run_leaves_nothing(home: Path) -> None:
     assert done.code == 0, done.err
     assert "4 trainings" in done.out
     assert sorted(home.rglob("*")) == before
+
+
+def test_a_bare_path_is_answered_with_what_names_it(detected: Finished, home: Path) -> None:
+    """Also where the folder of the suspects is there already."""
+    done = memloc(home, "detect", "known.npz", *FAST, "--store", str(home / "store"))
+    assert (done.code, done.err.rstrip().endswith("(write npz:known.npz)")) == (2, True), done.err

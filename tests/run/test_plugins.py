@@ -353,14 +353,36 @@ def test_the_rows_of_a_stage_of_ones_own_are_what_it_gives(tmp_path: Path) -> No
     assert [row["x"] for row in read_table(Store(str(tmp_path / "s")), "mine").to_pylist()] == [2.0, 2.0]
 
 
-def mine(folder: Path, text: str, *more: str) -> Finished:
-    """A sweep with stage `mine` of this file."""
+def mine(folder: Path, text: str, *more: str, stage: str = "mine") -> Finished:
+    """A sweep with a stage of this file, or with one that takes something of it."""
     (folder / "own.py").write_text(text)
     (folder / "mine.yaml").write_text(
         "plugins: [own.py]\ndefaults: {dataset: digits, model: resnet9, width: 0.0625, subset: 50, epochs: 1, noise: 0.1}\n"
-        "blocks: {a: {stages: {mine: {}}}}\n"
+        f"blocks: {{a: {{stages: {{{stage}: {{}}}}}}}}\n"
     )
     return memloc(folder, "sweep", str(folder / "mine.yaml"), "--store", str(folder / "s"), "--executor", "inline", *more)
+
+
+def test_a_score_that_leaves_python_fails_with_a_reason(tmp_path: Path) -> None:
+    done = mine(tmp_path, f"import sys\n{SCORE.replace('[0.0]', 'sys.exit(3)')}", stage="detection")
+    assert done.code == 1
+    said = f"OwnCodeError: {tmp_path}/own.py: score mine raises SystemExit: 3 (own.py:3: SCORE = Score("
+    assert said in " ".join((done.err + done.out).split())
+
+
+def test_what_ends_the_process_from_outside_ends_it(tmp_path: Path) -> None:
+    """Handlers of signals raise SystemExit in the middle of whatever runs, as Ray's do."""
+    (tmp_path / "own.py").write_text("def run(leave):\n    leave()\ndef out():\n    raise SystemExit(3)\n")
+    code = own_code.read(str(tmp_path / "own.py"))
+
+    def handler() -> None:
+        raise SystemExit(1)
+
+    with pytest.raises(SystemExit), own_code.staying(code, "run"):
+        code.function("run")(handler)
+    for leave in (code.function("out"), exit):
+        with pytest.raises(own_code.OwnCodeError), own_code.staying(code, "run"):
+            code.function("run")(leave)
 
 
 # --- installed packages -----------------------------------------------------------------------------------------------

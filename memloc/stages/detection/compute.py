@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from memloc.own_code import staying
 from memloc.stages.base import Columns, Tables
 from memloc.stages.detection.config import ResolvedDetection
 from memloc.stages.detection.scores import SCORES, flips
@@ -96,7 +97,9 @@ def _values(score: Score, tables: Mapping[str, Columns], n: int) -> Floats:
     Raises:
         ValueError: a user's own score gives anything else.
     """
-    values = np.asarray(score.values(tables), dtype=np.float64)
+    with staying(score.code, f"score {score.name}"):
+        given = score.values(tables)
+    values = np.asarray(given, dtype=np.float64)
     if values.shape != (n,) or np.isinf(values).any():
         what = f"shape {values.shape}" if values.shape != (n,) else "infinite values"
         raise ValueError(f"score {score.name}: {what}; valid: a finite number or NaN for each of the {n} training examples")

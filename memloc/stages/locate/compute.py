@@ -10,6 +10,7 @@ import torch
 
 from memloc.config import canonical_json
 from memloc.data.arrays import I64
+from memloc.own_code import staying
 from memloc.seeds import hashed
 from memloc.stages.base import Tables
 from memloc.stages.columns import columns_of
@@ -93,7 +94,9 @@ def _scores(method: Method, item: Item) -> Floats:
     Raises:
         ValueError: the method gives anything else than a finite number per candidate.
     """
-    given = torch.as_tensor(method.scores(item)).detach().to("cpu", torch.float64).numpy()
+    with staying(method.code, f"method {method.name}"):
+        told = method.scores(item)
+    given = torch.as_tensor(told).detach().to("cpu", torch.float64).numpy()
     if given.shape != (item.total,) or not np.isfinite(given).all():
         what = f"shape {given.shape}" if given.shape != (item.total,) else "numbers that are not finite"
         raise ValueError(f"method {method.name}: {what}; valid: a finite number for each of the {item.total} channels")
