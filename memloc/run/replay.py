@@ -16,6 +16,7 @@ from memloc.run.kinds import check_kind
 from memloc.run.plan import TrialPlan
 from memloc.run.provenance import numerics, where
 from memloc.run.retention import lost_epochs
+from memloc.run.state_fit import fit_of
 from memloc.run.worker import Worker, never
 from memloc.stages.training.loop import Epoch, train
 from memloc.store import Commit, checkpoints, layout
@@ -90,8 +91,11 @@ def _copy_again(worker: Worker, trial: TrialPlan, lost: Lost, committed: Mapping
 def _nearest(worker: Worker, trial: TrialPlan, lost: Lost, committed: Mapping[int, CheckpointEntry]) -> Epoch | None:
     """The newest intact state before the first lost epoch; None where there is none: then it trains from the start."""
     files, bits = worker.store.files, numerics(worker.device)
+    misfit = fit_of(trial.config, lambda: worker.data(trial))
     for found, _ in usable_states(trial.id, files.listing(layout.checkpoints(trial.id)), (), bits):
-        if found >= min(lost.epochs) or (state := checkpoints.load_state(files, trial.id, found, bits)) is None:
+        if found >= min(lost.epochs):
+            continue
+        if (state := checkpoints.load_state(files, trial.id, found, bits, misfit)) is None:
             continue
         try:
             weights = checkpoints.read(files, committed[found])

@@ -17,6 +17,7 @@ from memloc.run.plan import TrialPlan
 from memloc.run.provenance import numerics
 from memloc.run.replay import Lost, replay
 from memloc.run.retention import lost_epochs
+from memloc.run.state_fit import fit_of
 from memloc.run.training_commit import Course, commit_training
 from memloc.run.worker import Worker, never, set_up_numerics
 from memloc.run.writer import StateWriter
@@ -60,7 +61,7 @@ def _run_training(worker: Worker, work: Work, on_epoch: OnEpoch, should_stop: Ca
 def _train(worker: Worker, work: Work, on_epoch: OnEpoch, should_stop: Callable[[], bool]) -> bool:
     trial, store, data = work.trial, worker.store, worker.data(work.trial)
     bits = numerics(worker.device)
-    after, rows, entries = _resumed(store, work, bits)
+    after, rows, entries = _resumed(store, work, data, bits)
     overtaken = False  # by a worker that was thought dead, or by the successor of this one
     if after is not None:
         on_epoch(after.epoch, {})
@@ -97,12 +98,15 @@ def _is_of_other_bits(commit: Commit, own: Sequence[CheckpointEntry]) -> bool:
     return any(hashes.get(entry.epoch, entry.sha256) != entry.sha256 for entry in own)
 
 
-def _resumed(store: Store, work: Work, bits: str) -> tuple[Epoch | None, list[dict[str, Any]], list[CheckpointEntry]]:
+def _resumed(
+    store: Store, work: Work, data: Data, bits: str
+) -> tuple[Epoch | None, list[dict[str, Any]], list[CheckpointEntry]]:
     """(the state to go on from, the rows up to it, the checkpoints up to it) that an earlier run has left.
 
     bits: the numerics that the state must have.
     """
-    resumed = checkpoints.load_resume(store.files, work.trial.id, work.write, bits)
+    misfit = fit_of(work.trial.config, lambda: data)
+    resumed = checkpoints.load_resume(store.files, work.trial.id, work.write, bits, misfit)
     if resumed is None:
         return None, [], []
     state, weights = resumed

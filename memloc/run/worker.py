@@ -18,6 +18,7 @@ from memloc.run.memory import release
 from memloc.run.plan import AnalysisPlan, TrialPlan
 from memloc.run.provenance import numerics
 from memloc.run.score_sources import atypical
+from memloc.run.state_fit import fit_of
 from memloc.stages.inputs import History, Inputs
 from memloc.stages.training.loop import Epoch
 from memloc.store import Store, checkpoints, layout
@@ -97,6 +98,7 @@ class Worker:
     ) -> History:
         """The course of a committed training; committed: {epoch: its checkpoint}. weights: those after an epoch."""
         files, bits = self.store.files, numerics(self.device)
+        misfit = fit_of(trial.config, lambda: self.data(trial))
 
         @cache
         def states() -> frozenset[int]:
@@ -104,7 +106,7 @@ class Worker:
             return frozenset(epoch for epoch, _ in usable_states(trial.id, paths, (), bits))
 
         def state(epoch: int) -> Epoch | None:
-            saved = checkpoints.load_state(files, trial.id, epoch, bits)
+            saved = checkpoints.load_state(files, trial.id, epoch, bits, misfit)
             if saved is None:
                 return None
             return Epoch(epoch, dict(weights(epoch)), saved.momentum, saved.dynamics, scaler=saved.scaler)

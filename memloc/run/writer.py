@@ -11,8 +11,8 @@ from torch import Tensor
 
 from memloc.stages.training.loop import Epoch
 from memloc.store import Files, checkpoints, layout
-from memloc.store.checkpoints import ResumeState
 from memloc.store.commit_form import CheckpointEntry
+from memloc.store.state_form import ResumeState
 
 
 class StateWriter:

@@ -8,32 +8,25 @@ from __future__ import annotations
 import errno
 import io
 import json
-import pickle
-import zipfile
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
 from memloc.data.declared import total_memory
 from memloc.errors import DamagedError, StorageError, StoreError, error_line
 from memloc.store import documents, layout
-from memloc.store.commit_form import CheckpointEntry, misplaced
+from memloc.store.commit_form import CheckpointEntry
 from memloc.store.entries import read_entry
 from memloc.store.files import Files, TooLargeError
 from memloc.store.resumable import surplus_states, usable_states
+from memloc.store.state_form import NO_STATE, Misfit, ResumeState, state_in
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 REPLAYED = "the next sweep that needs it trains it again"
-# What reading a file raises that is no state of ours.
-NO_STATE = (
-    ValueError, TypeError, LookupError, AttributeError, RuntimeError, EOFError, pickle.UnpicklingError, zipfile.BadZipFile,
-)  # fmt: skip
 
 
 def encode(weights: Mapping[str, Tensor]) -> bytes:
@@ -69,24 +62,6 @@ def read(files: Files, entry: CheckpointEntry) -> dict[str, Tensor]:
     return weights
 
 
-@dataclass(frozen=True)
-class ResumeState:
-    """The state from which a training goes on after `epoch`. The weights are in the checkpoint of that epoch.
-
-    rows: the rows of table `epochs` so far. entries: every checkpoint so far, as the commit will list them. numerics: what
-    the bits depend on (library versions, kind of device); one training never mixes two. scaler: the state of the gradient
-    scaler, if there is one.
-    """
-
-    epoch: int
-    momentum: dict[str, Tensor]
-    dynamics: dict[str, Tensor]
-    rows: list[dict[str, Any]]
-    entries: list[CheckpointEntry]
-    numerics: str
-    scaler: dict[str, float] = field(default_factory=dict)
-
-
 def save_resume(files: Files, trial: str, state: ResumeState, old: Collection[str]) -> str:
     """Writes the state, then removes the `old` ones; returns its path."""
     import torch
@@ -109,13 +84,19 @@ def resume_states(files: Files, trial: str) -> list[str]:
     return [p for p in files.listing(layout.checkpoints(trial)) if layout.is_resume_state(p)]
 
 
+def _nothing(state: ResumeState, weights: Mapping[str, Tensor] | None) -> str | None:
+    """Every state fits."""
+    return None
+
+
 def load_resume(
-    files: Files, trial: str, needed: Collection[int], numerics: str
+    files: Files, trial: str, needed: Collection[int], numerics: str, misfit: Misfit = _nothing
 ) -> tuple[ResumeState, dict[str, Tensor]] | None:
     """The newest intact (state, weights after its epoch), or None if the training must start afresh.
 
     needed: the checkpoints that must be there up to the state's epoch. If one is missing, the state is passed over.
-    numerics: what the bits depend on here. States with other numerics are passed over.
+    numerics: what the bits depend on here. States with other numerics are passed over, and those of which `misfit` says what
+    does not fit.
     """
     sizes = files.listing(layout.checkpoints(trial))
     for _, path in usable_states(trial, sizes, needed, numerics):
@@ -125,20 +106,29 @@ def load_resume(
         if any(sizes.get(e.path) != e.size for e in state.entries if e.epoch in needed):
             continue
         try:
-            return state, read(files, state.entries[-1])
+            weights = read(files, state.entries[-1])
         except StorageError:  # nothing is wrong with it, and a fresh start would meet the same fault
             raise
         except StoreError:
             continue
+        if _fits(files, path, misfit(state, weights)):
+            return state, weights
     return None
 
 
-def load_state(files: Files, trial: str, epoch: int, numerics: str) -> ResumeState | None:
-    """The intact state after an epoch; None if there is none."""
+def load_state(files: Files, trial: str, epoch: int, numerics: str, misfit: Misfit = _nothing) -> ResumeState | None:
+    """The intact state after an epoch; None if there is none. misfit: as for `load_resume`."""
     for found, path in usable_states(trial, files.listing(layout.checkpoints(trial)), (), numerics):
-        if found == epoch and (state := _read_state(files, trial, path)) is not None:
+        state = _read_state(files, trial, path) if found == epoch else None
+        if state is not None and _fits(files, path, misfit(state, None)):
             return state
     return None
+
+
+def _fits(files: Files, path: str, wrong: str | None) -> bool:
+    if wrong:
+        files.on_odd({path: f"is no state of this training ({wrong})"})
+    return not wrong
 
 
 def prune_states(files: Files, trial: str) -> None:
@@ -177,42 +167,10 @@ def _read_state(files: Files, trial: str, path: str) -> ResumeState | None:
         content = files.find(path, total_memory())
         if content is None or not path.endswith(f"-{layout.sha8(content)}.pt"):
             return None
-        return _state_in(trial, path, content)
+        return state_in(trial, path, content)
     except NO_STATE as error:
         files.on_odd({path: f"is no state of a training ({error_line(error)})"})
         return None
-
-
-def _state_in(trial: str, path: str, content: bytes) -> ResumeState:
-    """Raises an error of many types where the content, whose hash its name has, is no state that memloc has written."""
-    import torch
-
-    with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        if sum(member.file_size for member in archive.infolist()) > len(content):
-            raise ValueError("it is compressed")  # and might fill the memory
-    raw = torch.load(io.BytesIO(content), weights_only=True)
-    if not isinstance(raw, dict):
-        raise ValueError(f"it is a {type(raw).__name__}")
-    extra = documents.parse(raw["extra"].encode(), plain=False)
-    entries = documents.checked(_entries(), json.dumps(extra["entries"]).encode())
-    epoch, named = raw["epoch"], layout.resume_state_of(path)
-    if wrong := misplaced(trial, tuple(entries)):
-        raise ValueError(wrong)
-    if named is None or (epoch, layout.sha8(extra["numerics"].encode())) != named or entries[-1].epoch != epoch:
-        raise ValueError("it is of another epoch, or another device, than its name says")
-    for tensors in (raw["momentum"], raw["dynamics"]):
-        if not all(isinstance(name, str) and isinstance(tensor, torch.Tensor) for name, tensor in tensors.items()):
-            raise ValueError("it holds something that is no tensor")
-    if not all(isinstance(row, dict) for row in extra["rows"]):
-        raise ValueError("it holds something that is no row")
-    return ResumeState(
-        epoch, raw["momentum"], raw["dynamics"], extra["rows"], entries, extra["numerics"], extra.get("scaler", {})
-    )  # fmt: skip
-
-
-@cache
-def _entries() -> TypeAdapter[list[CheckpointEntry]]:
-    return TypeAdapter(list[CheckpointEntry])
 
 
 def read_pruned(files: Files, trial: str, paths: Iterable[str] | None = None, missing: Collection[int] = ()) -> set[int]:

@@ -23,7 +23,7 @@ from memloc.run.provenance import numerics
 from memloc.run.worker import Worker
 from memloc.stages.training.loop import Epoch, train
 from memloc.store import Store, checkpoints
-from memloc.store.checkpoints import ResumeState
+from memloc.store.state_form import ResumeState
 from tests.conftest import carry_out, planned, shared
 from tests.run.moody import moody, run_moody
 from tests.run.programs import SMALL, Finished, assert_same, command, contents, encoded, environment, memloc, python

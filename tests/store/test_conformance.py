@@ -15,7 +15,7 @@ from memloc.analysis.reader import known_tables
 from memloc.analysis.reading import run_sql
 from memloc.errors import DamagedError, MemlocWarning, StorageError, StoreError, UsageError
 from memloc.store import Commit, Files, Store, checkpoints, commits, heartbeats, layout, records, tables
-from memloc.store.checkpoints import ResumeState
+from memloc.store.state_form import ResumeState
 from memloc.store.verify import verify
 
 A, B = "a" * 16, "b" * 16  # ids of a training and of an analysis

@@ -20,8 +20,8 @@ from memloc.analysis.reader import known_tables
 from memloc.analysis.reading import read_table
 from memloc.errors import MemlocWarning, StoreError
 from memloc.store import Commit, Store, checkpoints, heartbeats, layout, records, schemas
-from memloc.store.checkpoints import ResumeState
 from memloc.store.commit_form import CheckpointEntry, FileEntry
+from memloc.store.state_form import ResumeState
 from memloc.store.verify import verify
 from tests.store.writing import ROWS, commit_of, rows_of, with_training
 
