@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from memloc.errors import DamagedError, StoreError, error_line
-from memloc.store import commits, documents, footers, generation_layout, generations, index, layout, schemas
+from memloc.store import commits, documents, footers, generation_layout, generations, index, layout, manifest_form, schemas
 from memloc.store.commit_form import Commit, FileEntry
 from memloc.store.entries import damaged
 from memloc.store.files import Files
@@ -26,7 +27,7 @@ from memloc.store.schemas import Schemas
 
 PIECE = 100_000  # commits in a file of the index
 AHEAD = 1000  # generations: a manifest that is further above the present one is somebody else's
-LIMIT = LARGEST // 2  # bytes of a generation file: while it is written, it is in memory
+LIMIT = LARGEST // 2  # bytes of a generation file, or a file of an index: while it is written, it is in memory
 
 Key = tuple[str, int]  # a part, and the place of a file among those of its commit
 
@@ -104,17 +105,37 @@ class _Compaction:
         number = self.number
         if number > LAST:
             raise StoreError(f"store {self.files.uri}: generation {number - 1} is the last one that a store can have")
+        self._leave_large(wanted)
+        wanted = [commit for commit in wanted if commit.id not in self.left]
         for table in sorted({file.table for commit in wanted for file in commit.files}):
             self._write_table(table, number, wanted)
         kept = [commit for commit in wanted if commit.id not in self.left]
         used = {self.places[commit.id, k][0] for commit in kept for k in range(len(commit.files))}
         listed = [file for file in self.written if file in used]
-        pieces = [self._write_index(number, kept[n : n + PIECE], listed) for n in range(0, len(kept), PIECE)]
+        pieces = self._write_indexes(number, kept, listed)
         content = Manifest(number, tuple(pieces), tuple(listed)).encode()
         path = generation_layout.manifest(number, content)
+        self._check_readable(path, content)
         self._check_unchanged(number, listed, kept)
         self.files.put(path, content)
         return Compacted(path, number, len(kept), len(listed), self.left)
+
+    def _leave_large(self, wanted: Sequence[Commit]) -> None:
+        """Leaves commits that would be too large for a file of the index; those of a generation were not."""
+        sizes = self.files.listing(layout.COMMITS)
+        for commit in wanted:
+            size = 0 if commit.id in self.snapshot.covered else sizes.get(self.snapshot.paths[commit.id], 0)
+            if size > LIMIT:
+                self.left[commit.id] = f"its commit has {size} bytes; {LIMIT} at most are merged"
+
+    def _check_readable(self, path: str, content: bytes) -> None:
+        """Raises StoreError if no reader would take this manifest."""
+        try:
+            generations.opened(self.files, path, manifest_form.decode(path, content))
+        except ValueError as error:
+            raise StoreError(
+                f"store {self.files.uri}: nothing was changed, since no reader would take {path}: it {error}"
+            ) from None
 
     def _check_unchanged(self, number: int, listed: Sequence[GenerationFile], kept: Sequence[Commit]) -> None:
         """Raises StoreError if another compaction or a removal has been faster, or if a file is gone."""
@@ -191,23 +212,38 @@ class _Compaction:
         except DamagedError as error:
             return error.problem
 
+    def _write_indexes(self, number: int, kept: Sequence[Commit], listed: Sequence[GenerationFile]) -> list[IndexFile]:
+        pieces: list[IndexFile] = []
+        done = 0
+        while done < len(kept):
+            pieces.append(self._write_index(number, kept[done : done + PIECE], listed))
+            done += pieces[-1].commits
+        return pieces
+
     def _write_index(self, number: int, own: Sequence[Commit], listed: Sequence[GenerationFile]) -> IndexFile:
+        """A file of the index with as many of these commits as it has room for. Only its last row group may be short."""
         place = {file: n for n, file in enumerate(listed)}
-        sink = pa.BufferOutputStream()
+        sink, count = pa.BufferOutputStream(), 0
         with pq.ParquetWriter(sink, index.SCHEMA, **schemas.WRITTEN) as writer:
             for start in range(0, len(own), index.GROUP):
                 group = own[start : start + index.GROUP]
-                contents = self.files.map(self._content, group)
+                contents = list(self.files.map(self._content, group))
+                fitting = _fitting(contents, LIMIT - sink.tell())
+                if start and fitting < len(group):
+                    break  # the next file begins with it
+                fitting = max(1, fitting)
                 places = [[self.places[c.id, k] for k in range(len(c.files))] for c in group]
                 numbers = [[(place[file], first) for file, first in of_commit] for of_commit in places]
-                writer.write_table(
-                    index.rows_of(list(zip(group, contents, numbers, strict=True))), row_group_size=index.GROUP
-                )
+                rows = list(zip(group, contents, numbers, strict=True))[:fitting]
+                writer.write_table(index.rows_of(rows), row_group_size=index.GROUP)
+                count += fitting
+                if fitting < len(group):
+                    break
         content = sink.getvalue().to_pybytes()
         digest = layout.sha256(content)
         path = generation_layout.index(number, digest)
         self.files.put(path, content)
-        return IndexFile(path, len(own), len(content), digest, layout.sha256(footers.footer(content)))
+        return IndexFile(path, count, len(content), digest, layout.sha256(footers.footer(content)))
 
     def _content(self, commit: Commit) -> bytes:
         """The bytes of a commit."""
@@ -221,6 +257,14 @@ class _Compaction:
             wrong = "is missing" if content is None else "was changed since it was committed"
             raise damaged(self.files, path, odd.get(path, wrong))
         return content
+
+
+def _fitting(contents: Sequence[bytes], room: int) -> int:
+    """How many of these commits, from the first on, have no more bytes than there is room for.
+
+    In the index they are compressed, and their other columns take less than that saves.
+    """
+    return sum(end <= room for end in accumulate(map(len, contents)))
 
 
 def _kept_files(

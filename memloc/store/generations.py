@@ -121,8 +121,11 @@ def read_manifest(files: Files, path: str) -> Manifest | None:
 
 def _read(files: Files, path: str) -> Generation | None:
     manifest = read_manifest(files, path)
-    if manifest is None:
-        return None
+    return None if manifest is None else opened(files, path, manifest)
+
+
+def opened(files: Files, path: str, manifest: Manifest) -> Generation:
+    """The generation of a manifest with its index; ValueError where the index is none that this version can read."""
     pieces, words = [_Piece(files, piece) for piece in manifest.index], Words()
     try:
         groups = [group for piece in pieces for group in piece.light(manifest.files, words)]
@@ -153,6 +156,9 @@ class _Piece:
         def groups(file: Any) -> list[dict[str, Any]]:
             if file.metadata.num_rows != self.entry.commits:
                 raise ChangedError(f"has {file.metadata.num_rows} commits, and the manifest says {self.entry.commits}")
+            sizes = [file.metadata.row_group(k).num_rows for k in range(file.num_row_groups)]
+            if any(size != index.GROUP for size in sizes[:-1]) or not all(0 < size <= index.GROUP for size in sizes[-1:]):
+                raise ChangedError(f"has row groups of other than {index.GROUP} commits")
             tables = (file.read_row_group(k, columns=index.COLUMNS, use_threads=False) for k in range(file.num_row_groups))
             return [index_check.checked(rows, files, words) for rows in tables]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -22,13 +23,13 @@ from memloc.analysis.sweep_status import sweep_status
 from memloc.errors import StoreError
 from memloc.run.pending import pending
 from memloc.run.plan import Plan
-from memloc.store import Commit, Store, commits, generation_layout, generations, layout, schemas
+from memloc.store import Commit, Store, commits, compaction, generation_layout, generations, index, layout, schemas
 from memloc.store.commit_form import decode
 from memloc.store.compaction import compact
 from memloc.store.table_content import PART
 from memloc.store.verify import verify
 from tests.conftest import TINY, planned
-from tests.store.compacted import SMALL, all_parts, assert_same, publish, remove_small, said, shown
+from tests.store.compacted import SMALL, all_parts, as_said, assert_same, publish, remove_small, said, shown
 from tests.store.test_concurrency import check
 from tests.store.test_readers import running
 from tests.store.writing import PARTS, ROWS, commit_of, rows_of, with_training
@@ -382,3 +383,64 @@ def test_an_empty_store(tmp_path: Path) -> None:
     store = Store(str(tmp_path))
     assert compact(store.files) is None
     assert commits.snapshot(store.files, {}).generation is None
+
+
+# --- the size of an index
+
+
+def many(store: Store, monkeypatch: pytest.MonkeyPatch, limit: int, group: int) -> None:
+    """Six analyses of four parts, and a compaction whose indexes have so many bytes."""
+    publish(store, all_parts(6))
+    monkeypatch.setattr(index, "GROUP", group)
+    monkeypatch.setattr(compaction, "LIMIT", limit)
+
+
+@pytest.mark.parametrize("group", [1, 3, 10, 2000])
+@pytest.mark.parametrize("limit", [2_500, 6_000, 20_000])
+def test_an_index_is_cut_by_its_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: int, group: int) -> None:
+    """It was cut by commits alone, so those of long trainings made one that no reader takes."""
+    store = Store(str(tmp_path))
+    many(store, monkeypatch, limit, group)
+    before, words = shown(store), said(store.snapshot())
+    sizes = [len(store.files.get(path)) for path in store.files.listing(layout.COMMITS)]
+    assert max(sizes) < limit
+    done = compact(store.files)
+    assert done is not None
+    assert done.parts == len(sizes) == 25
+    pieces = Store(store.uri).snapshot().generation.manifest.index  # type: ignore[union-attr]
+    assert sum(piece.commits for piece in pieces) == 25
+    assert len(pieces) > 1
+    assert max(piece.commits for piece in pieces) * min(sizes) <= 2 * limit  # compressed, two groups may lie where one would
+    remove_small(store)
+    again = Store(store.uri)
+    assert said(again.snapshot()) == words
+    assert_same(shown(again), before)
+    assert all(as_said(again.snapshot().covered.whole(i)) == words[i] for i in words)  # type: ignore[attr-defined]
+
+
+def test_a_commit_that_is_too_large_for_an_index_keeps_its_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(str(tmp_path))
+    publish(store, all_parts(1))
+    large = replace(commit_of(0, 0, 1.0), where={"text": "x" * 5_000})
+    store.files.delete(store.snapshot().paths[large.id])
+    store.publish(large, rows_of(0, 0), known_tables())
+    before = shown(store)
+    monkeypatch.setattr(compaction, "LIMIT", 5_000)
+    done = compact(store.files)
+    assert done is not None
+    assert list(done.left) == [large.id]
+    assert "at most are merged" in done.left[large.id]
+    assert_same(shown(Store(store.uri)), before)
+
+
+def test_a_manifest_that_no_reader_would_take_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(str(tmp_path))
+    publish(store, all_parts(1))
+    before = shown(store)
+    monkeypatch.setattr("memloc.store.index_check.STAGE", re.compile("nothing"))
+    with pytest.raises(
+        StoreError, match=r"nothing was changed, since no reader would take manifests/000001-.*stage: it has"
+    ):
+        compact(store.files)
+    assert not [path for path in store.files.listing(layout.MANIFESTS) if path.endswith(".json")]
+    assert_same(shown(Store(store.uri)), before)

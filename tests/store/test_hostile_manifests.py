@@ -218,7 +218,10 @@ def other_bytes(made: Made) -> dict[str, bytes]:
     whole = made.store.files.get(made.index)
     page = bytearray(whole)
     page[60] ^= 4  # of the first column
+    groups = pa.BufferOutputStream()
+    pq.write_table(made.rows, groups, row_group_size=3, **schemas.WRITTEN)
     return {
+        "small row groups": groups.getvalue().to_pybytes(),
         "no Parquet": b"x" * 1000,
         "nothing": b"",
         "the beginning": whole[: len(whole) // 2],
@@ -229,7 +232,16 @@ def other_bytes(made: Made) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize(
-    "name", ["no Parquet", "nothing", "the beginning", "a length beyond the file", "a footer of zeros", "a damaged page"]
+    "name",
+    [
+        "no Parquet",
+        "nothing",
+        "the beginning",
+        "a length beyond the file",
+        "a footer of zeros",
+        "a damaged page",
+        "small row groups",
+    ],
 )
 def test_an_index_that_is_no_parquet(made: Made, name: str) -> None:
     """It had ended every command, `verify` too, and nothing healed the store."""
