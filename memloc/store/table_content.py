@@ -32,10 +32,11 @@ def rows_in(files: Files, entry: FileEntry, schema: pa.Schema | None = None, kno
     """
     content = read_entry(files, entry)
     try:
-        rows = schemas.decode(content, schema)
-        own = rows.schema if schema is None else pq.read_schema(pa.BufferReader(content))
-        wrong = _wrong_columns(entry, own, known) or _wrong_number(entry, rows.num_rows)
-        _try_rows(rows, known if schema is None else None)
+        rows = schemas.decode(content)
+        wrong = _wrong_columns(entry, rows.schema, known) or _wrong_number(entry, rows.num_rows)
+        if not wrong and schema is not None and not rows.schema.equals(schema):
+            rows = schemas.decode(content, schema)
+        _try_rows(rows, known)
     except FAULTS as error:
         wrong = _unreadable(error)
     if wrong:
@@ -73,7 +74,7 @@ def _try_rows(rows: pa.Table, known: pa.Schema | None) -> None:
     """Raises an error of FAULTS where a value is none, or does not fit to the column that the reader knows."""
     rows.validate(full=True)
     for field in known or ():
-        if field.name in rows.column_names:
+        if field.name in rows.column_names and rows[field.name].type != field.type:
             rows[field.name].cast(field.type)
 
 
