@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from memloc.counts import counted
 from memloc.errors import DamagedError, MemlocWarning
-from memloc.store import checkpoints, commit_form, commits, documents, generations, layout, table_content
+from memloc.store import checkpoints, columns, commit_form, commits, documents, generations, layout, parquet, table_content
 from memloc.store.commit_form import Commit
 from memloc.store.entries import Listed
 from memloc.store.files import Files
 from memloc.store.generations import Generation
+from memloc.store.index_columns import spans
 from memloc.store.schemas import Schemas
+from memloc.store.table_content import PART
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,8 @@ def _check_generation(
     present = manifests.taken
     if present is None:
         return {}, 0
-    lost, wrong = _problems(files, present.files, known), _wrong_commits(files, present)
+    lost = _problems(files, present.files, known)
+    wrong = _wrong_commits(files, present) or _wrong_places(files, present, lost)
     newer = generations.look(files, {}).taken if lost or wrong else present
     if newer is not None and newer.path == present.path and wrong:
         _set_aside_manifest(files, present.path, wrong, broken_files)
@@ -186,6 +191,25 @@ def _set_aside_data(files: Files, committed: dict[str, Commit], broken: dict[str
             continue  # another process has just removed the commit, and the file after it
         files.move(path, layout.quarantine(path))
         yield BrokenFile(path, problem, f"{parts[path]} is recomputed by the next sweep")
+
+
+def _wrong_places(files: Files, present: Generation, lost: Collection[str]) -> dict[str, str]:
+    """{file of its index: what is wrong with it} where the index gives a part rows of another. lost: files to skip."""
+    of = present.commits.columns
+    for n, file in enumerate(of.files):
+        own = of["within"] == n
+        if file.path in lost or not own.any():
+            continue
+        try:
+            parts = parquet.read(
+                files, file, lambda read: columns.plain(read.read([PART.name], use_threads=False)[PART.name])
+            )
+        except parquet.ChangedError:  # it was whole just now: `rm` or `gc` has removed it
+            continue
+        places = spans(of["first"][own], of["rows"][own])
+        if (parts[places] != np.repeat(of["id"][of.owner[own]], of["rows"][own])).any():
+            return {piece.path: f"has other rows of {file.path} than those of its parts" for piece in present.manifest.index}
+    return {}
 
 
 def _check_checkpoints(files: Files, commit: Commit, known: dict[str, Generation]) -> Iterator[BrokenFile]:

@@ -270,6 +270,11 @@ def test_rows_of_another_part(made: Made) -> None:
     publish(store, [(5, 0)])
     with pytest.raises(StoreError, match="has other rows than those of part"):
         compact(store.files)
+    problems = [broken.problem for broken in verify(store.files)[0]]
+    assert problems[0] == "has a broken index"
+    assert problems[1].startswith("has other rows of generations/")
+    assert compact(store.files) is not None
+    assert verify(store.files)[0] == []
 
 
 def test_a_commit_that_is_not_that_of_its_row(made: Made) -> None:
