@@ -21,7 +21,7 @@ from pydantic import Field, TypeAdapter
 
 from memloc.errors import UsageError, error_line
 from memloc.store import archive as archives
-from memloc.store import commit_form, documents, layout, record_form
+from memloc.store import commit_form, documents, layout, record_form, table_content
 from memloc.store.commit_form import Commit
 from memloc.store.completeness import complete_of
 from memloc.store.documents import Count, Id, Sha256
@@ -148,6 +148,9 @@ def _checked(archive: zipfile.ZipFile) -> Bundle:
         with archive.open(path) as stream:
             if hashlib.file_digest(stream, "sha256").hexdigest() != member.sha256:  # type: ignore[arg-type]
                 raise ValueError(f"{path} is not what the manifest says: its hash is another")
+    for entry in (entry for commit in commits.values() for entry in commit.files):
+        if wrong := table_content.wrong_content(archive.read(entry.path), entry, {}):
+            raise ValueError(f"{entry.path} {wrong}")
     return Bundle(trials, {commit.id: path for path, commit in commits.items()}, records, members, archive)
 
 

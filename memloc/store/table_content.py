@@ -53,6 +53,11 @@ def problem(files: Files, entry: Listed, known: Schemas) -> str | None:
     content, wrong = look_at(files, entry)
     if content is None or not isinstance(entry, FileEntry | GenerationFile):
         return wrong
+    return wrong_content(content, entry, known)
+
+
+def wrong_content(content: bytes, entry: FileEntry | GenerationFile, known: Schemas) -> str | None:
+    """The same of bytes whose hash is right."""
     try:
         return _wrong_content(content, entry, known.get(entry.table))
     except FAULTS as error:

@@ -289,6 +289,16 @@ def with_path(members: Members) -> Members:
     return changed(members, is_training, files=[{**entries[0], "path": "../../x"}, *entries[1:]])
 
 
+def with_rows(members: Members, content: bytes) -> Members:
+    """Other bytes in the place of a data file, which its commit lists with their hash."""
+    commit = next(c for c in commits(members).values() if c.stage == "rewind")
+    entry = commit.files[0]
+    path = layout.data(entry.table, commit.id, content)
+    other = {"path": path, "size": len(content), "sha256": layout.sha256(content)}
+    made = {name: data for name, data in members.items() if name != entry.path} | {path: content}
+    return changed(made, lambda c: c.id == commit.id, files=[{**asdict(entry), **other}, *map(asdict, commit.files[1:])])
+
+
 REFUSED: dict[str, tuple[Callable[[Members], Members], str]] = {
     "no manifest": (lambda m: {p: c for p, c in m.items() if p != "manifest.json"}, "has no manifest.json"),
     "a manifest that is none": (lambda m: {**m, "manifest.json": b"[1]"}, "its manifest.json: "),
@@ -304,6 +314,8 @@ REFUSED: dict[str, tuple[Callable[[Members], Members], str]] = {
     ),
     "other rows than committed": (lambda m: listed({**m, first(m, "data/"): b"1"}), "is not what a commit says"),
     "other weights than committed": (lambda m: listed({**m, first(m, "checkpoints/"): b"1"}), "is not what a commit says"),
+    "rows that are no Parquet": (lambda m: with_rows(m, b"x" * 1000), "data/rewind/.*its rows cannot be read"),
+    "rows that are others'": (lambda m: with_rows(m, m[first(m, "data/examples/")]), "has .* rows, was committed with"),
     "rows that are missing": (lambda m: without(m, first(m, "data/rewind/")), "which a commit lists"),
     "a changed commit": (lambda m: listed({**m, first(m, "commits/"): b"{}"}), "does not match the hash in its name"),
     "a commit with a path of its own": (with_path, r"lists '\.\./\.\./x' as a file of table"),
