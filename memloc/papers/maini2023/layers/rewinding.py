@@ -279,7 +279,7 @@ EXHIBITS = (
         "ones do.",
         (
             Picture(L1, {"": "kept"}, "share of layers and epochs", "(a) All layers", (0.0, 1.0)),
-            Picture(W1, {"": "left"}, "noisy accuracy left", "(b) The last two layers", (0.0, 1.0)),
+            Picture(W1, {"": "left"}, "noisy accuracy left", "(b) The worse of the last two layers", (0.0, 1.0)),
         ),
     ),
 )
