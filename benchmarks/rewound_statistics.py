@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator
+from typing import cast
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 import memloc
 from memloc.api.trial import Trial
+from memloc.models.groups import Network
 
 BATCH = 250
 SHARES = ("wrong", "wrong_anew", "right", "right_anew")
@@ -39,10 +41,15 @@ def renew_statistics(model: nn.Module, x: Tensor) -> None:
     model.eval()
 
 
+def trained(trial: Trial) -> Network:
+    """The network after its last epoch, with its groups."""
+    return cast(Network, trial.model())
+
+
 def rewound(trial: Trial, group: str, epoch: int) -> nn.Module:
     """The trained network with the weights that a group had after an epoch, in evaluation mode."""
-    model, early = trial.model(), dict(trial.model(epoch).named_parameters())
-    names = set(model.parameters_of(group))  # type: ignore[operator]
+    model, early = trained(trial), dict(trial.model(epoch).named_parameters())
+    names = set(model.parameters_of(group))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name in names:
@@ -56,7 +63,7 @@ def shares(trial: Trial, epoch: int, images: int) -> Iterator[dict[str, object]]
     noisy, stream = np.asarray(data.noisy), trial.stream("rewound statistics")
     wrong, right = np.flatnonzero(noisy), stream.permutation(np.flatnonzero(~noisy))[: noisy.sum()]
     seen = stream.permutation(len(noisy))[:images]
-    for group in trial.model().groups:  # type: ignore[union-attr]
+    for group in trained(trial).groups:
         model = rewound(trial, group, epoch)
         row: dict[str, object] = {"layer": group}
         for anew in ("", "_anew"):
