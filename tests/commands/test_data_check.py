@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from memloc.data import KINDS, Raw, load
+from memloc.data import Raw, load
 from memloc.data.arrays import Origin
 from memloc.data.contact_sheet import COLUMNS, MARGIN, NAME, contact_sheet, drawn
 from memloc.data.overview import overview
@@ -20,6 +20,7 @@ from memloc.errors import UsageError
 from memloc.models.architectures import resolved
 from tests.commands.test_query import run
 from tests.data.pictures import classes, encoded, pixels, write
+from tests.data.registrations import forgotten
 
 
 @pytest.fixture
@@ -196,11 +197,9 @@ def test_a_data_set_that_a_file_registers(cli: Any, tmp_path: Path) -> None:
         "items = [(np.full((8, 8), 9 * k, np.uint8), k % 2) for k in range(20)]\n"
         "memloc.register_dataset('of_a_plugin', items)\n"
     )
-    try:
+    with forgotten():
         code, out, err = cli("of_a_plugin", "test=0", "--plugins", "mine.py")
-        assert (code, err, out[0]) == (0, [], "of_a_plugin")
-        assert out[1].startswith("  images: 20 for training, 0 for testing; 8×8 pixels, grey")
-    finally:
-        KINDS.pop("of_a_plugin", None)
+    assert (code, err, out[0]) == (0, [], "of_a_plugin")
+    assert out[1].startswith("  images: 20 for training, 0 for testing; 8×8 pixels, grey")
     code, _, (line,) = cli("of_a_plugin", "--plugins", "lost.py")
     assert (code, line) == (2, f"memloc: --plugins: {tmp_path}/lost.py: no such file")

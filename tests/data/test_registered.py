@@ -16,12 +16,13 @@ from PIL import Image
 from torchvision import datasets, transforms
 
 import memloc
-from memloc.data import KINDS, load, registered, source_of
+from memloc.data import load, registered, source_of
 from memloc.errors import UsageError
 from memloc.models.architectures import TRAINING, resolved
 from memloc.store import Store
 from tests.conftest import run_inline
 from tests.data.pictures import classes, encoded, pixels
+from tests.data.registrations import forgotten
 
 N = 12
 IMAGES = [pixels(k) for k in range(N)]
@@ -29,9 +30,8 @@ IMAGES = [pixels(k) for k in range(N)]
 
 @pytest.fixture(autouse=True)
 def _only_here() -> Iterator[None]:
-    yield
-    for name in list(registered._REGISTERED):
-        del registered._REGISTERED[name], KINDS[name]
+    with forgotten():
+        yield
     load.cache_clear()
 
 

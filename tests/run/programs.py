@@ -26,9 +26,9 @@ import memloc as memloc_package
 from memloc import own_code
 from memloc.analysis.reader import known_tables
 from memloc.commands import main
-from memloc.data import KINDS, registered
 from memloc.interruption import ORDERS
 from memloc.store import Store, tables
+from tests.data.registrations import forgotten
 from tests.run.prepared import Program, launch
 from tests.waiting import LONG
 
@@ -74,8 +74,7 @@ def _here(environ: dict[str, str], *arguments: str) -> Finished:
         ends.enter_context(mock.patch.object(sys, "stdout", out))
         ends.enter_context(mock.patch.object(sys, "stderr", err))
         ends.enter_context(warnings.catch_warnings())
-        ends.enter_context(mock.patch.dict(KINDS))  # a plugin may register a data set
-        ends.enter_context(mock.patch.dict(registered._REGISTERED))
+        ends.enter_context(forgotten())  # a plugin may register a data set
         ends.callback(own_code._executed.cache_clear)
         warnings.simplefilter("default")
         try:
