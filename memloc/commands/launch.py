@@ -210,6 +210,7 @@ def _run(works: list[Work], run: str, launched: Launched, budget: CheckpointBudg
     """Does the works. run: the name of this run among the store's heartbeats."""
     from memloc.commands.formatting import training_labels
     from memloc.commands.progress import Progress
+    from memloc.commands.upkeep import Upkeep
     from memloc.run.executor import execute
     from memloc.run.log_targets import Logs
     from memloc.run.pulse import Heartbeats
@@ -222,7 +223,8 @@ def _run(works: list[Work], run: str, launched: Launched, budget: CheckpointBudg
     orders = Orders(launched, progress)
     heartbeats = Heartbeats(store, works, launched.record, run, orders.through_the_store)
     orders.heartbeats = heartbeats
-    with progress, heartbeats, on_orders(orders.by_signal):
+    upkeep = Upkeep(store.uri, progress.notice, orders.stopping.is_set)
+    with progress, heartbeats, on_orders(orders.by_signal), upkeep:
         progress.notice(_announcement(plan, works, store, options) + f"; log {launched.log}")
         if options.executor is ExecutorName.ray:
             progress.starting("Ray")  # printed before the import, which takes seconds too
@@ -235,7 +237,7 @@ def _run(works: list[Work], run: str, launched: Launched, budget: CheckpointBudg
             works,
             executor,
             lambda left, capacity: _priced(left, capacity, patient, options, progress),
-            [heartbeats, progress, budget],
+            [heartbeats, progress, budget, upkeep],
             lambda: orders.stopping.is_set() or bool(budget.fault),
             shared.left,
         )

@@ -116,9 +116,9 @@ def test_a_large_store_is_not_written_anew_for_a_few_files(tmp_path: Path, monke
     publish(store, all_parts(9)[:30])
     compaction.compact(store.files)
     publish(store, all_parts(9)[30:33])
-    assert store_compact.crowded(store.snapshot()) is None
+    assert store_compact.crowded(store.snapshot(), 2) is None
     publish(store, all_parts(9)[33:34])
-    assert store_compact.crowded(store.snapshot()) is not None
+    assert store_compact.crowded(store.snapshot(), 2) is not None
 
 
 def test_files_that_are_never_merged_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +130,7 @@ def test_files_that_are_never_merged_do_not_count(tmp_path: Path, monkeypatch: p
         made = (checkpoints.entry(part.id, 2, b"weights"),)
         store.publish(replace(part, checkpoints=made), rows_of(0, nth), known_tables())
     assert len(store.snapshot().loose()) == 1 + PARTS
-    assert store_compact.crowded(store.snapshot()) is None
+    assert store_compact.crowded(store.snapshot(), 2) is None
     assert compaction.compact(store.files).parts == 1  # type: ignore[union-attr]
     assert compaction.compact(store.files) is None
 
