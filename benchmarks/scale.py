@@ -1,5 +1,7 @@
-"""python -m benchmarks.scale FOLDER… [--only NAME] [--json]: what commands cost on stores of benchmarks.big_store.
+"""python -m benchmarks.scale FOLDER… [--only NAME] [--copy-to URI] [--json]: what commands cost on large stores.
 
+The folders are stores of benchmarks.big_store. --copy-to measures a copy of each in another storage, such as
+s3://bucket/scale. What is there already is not copied again.
 Each command runs in a process of its own. CPU seconds (user and system, of all its threads) and peak memory are those
 that Linux reports of this process when it has ended. So other work on the machine changes little.
 """
@@ -18,6 +20,8 @@ from pathlib import Path
 
 from benchmarks.big_store import SWEEP_FILE
 from memloc.commands.text_table import text_table
+from memloc.errors import without_secrets
+from memloc.store.files import Files
 
 QUERIES = {
     "query flips": "SELECT noisy, count(*) AS searches, avg(count) AS neurons FROM flips WHERE eligible GROUP BY noisy",
@@ -38,8 +42,8 @@ class Cost:
     wall: float
 
 
-def commands(folder: Path, output: Path) -> dict[str, Sequence[str]]:
-    """The arguments of memloc, by the name of what is measured. output: a folder for what they write."""
+def commands(folder: Path, store: str, output: Path) -> dict[str, Sequence[str]]:
+    """The arguments of memloc, by the name of what is measured. store: its URI. output: a folder for what they write."""
     plain: dict[str, list[str]] = {
         "help": ["--help"],
         "status": ["status"],
@@ -52,7 +56,7 @@ def commands(folder: Path, output: Path) -> dict[str, Sequence[str]]:
         "store verify": ["store", "verify"],
         "store compact": ["store", "compact"],
     }
-    return {name: a if name == "help" else [*a, "--store", str(folder)] for name, a in plain.items()}
+    return {name: a if name == "help" else [*a, "--store", store] for name, a in plain.items()}
 
 
 # Linux counts what the parent held at its peak as the child's own, until the child is a program of its own. So a small
@@ -65,7 +69,7 @@ with open(sys.argv[1], "w") as file:
 """
 
 
-def cost(name: str, arguments: Sequence[str], folder: Path, commits: int) -> Cost:
+def cost(name: str, arguments: Sequence[str], store: str, commits: int) -> Cost:
     """Runs memloc once.
 
     Raises:
@@ -74,7 +78,7 @@ def cost(name: str, arguments: Sequence[str], folder: Path, commits: int) -> Cos
     code, seconds, peak, wall = measured([sys.executable, "-m", "memloc", *arguments])
     if code:
         raise RuntimeError(f"{name}: exit code {code}")
-    return Cost(name, str(folder), commits, round(seconds, 2), round(peak / 1e6), round(wall, 1))
+    return Cost(name, without_secrets(store), commits, round(seconds, 2), round(peak / 1e6), round(wall, 1))
 
 
 def measured(command: Sequence[str]) -> tuple[int, float, int, float]:
@@ -100,24 +104,37 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="+", type=Path, metavar="FOLDER")
     parser.add_argument("--only", action="append", metavar="NAME", help="may be repeated; default: all but store compact")
+    parser.add_argument("--copy-to", metavar="URI", help="measure copies of the stores there")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     costs = []
     with tempfile.TemporaryDirectory() as output:
         for folder in given.folders:
-            known = commands(folder, Path(output))
+            store = str(folder) if given.copy_to is None else copied(folder, given.copy_to)
+            known = commands(folder, store, Path(output))
             if wrong := [name for name in given.only or () if name not in known]:
                 parser.error(f"{wrong[0]}: no such command; valid: {', '.join(known)}")
-            commits = _commits(folder)
+            commits = _commits(store)
             for name in given.only or [name for name in known if name != "store compact"]:
-                costs.append(cost(name, known[name], folder, commits))
+                costs.append(cost(name, known[name], store, commits))
                 print(table(costs[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
     print(json.dumps([asdict(c) for c in costs], indent=1) if given.json else table(costs))
 
 
-def _commits(folder: Path) -> int:
+def copied(folder: Path, uri: str) -> str:
+    """The URI of a copy of a store: a folder of the same name below `uri`."""
+    place, query, options = uri.partition("?")
+    files = Files(f"{place.rstrip('/')}/{folder.name}{query}{options}")
+    there = files.listing("")
+    left = [path for path in folder.rglob("*") if path.is_file() and path.relative_to(folder).as_posix() not in there]
+    for _ in files.map(lambda path: files.put(path.relative_to(folder).as_posix(), path.read_bytes()), left):
+        pass
+    return files.uri
+
+
+def _commits(store: str) -> int:
     """The commits of a store, as it says itself."""
-    listed = [sys.executable, "-m", "memloc", "store", "ls", "--json", "--store", str(folder)]
+    listed = [sys.executable, "-m", "memloc", "store", "ls", "--json", "--store", store]
     content = json.loads(subprocess.run(listed, capture_output=True, check=True).stdout)
     return int(content["commits"])
 
