@@ -127,10 +127,11 @@ def _complaint(address: str, named: str, known: dict[str, Any]) -> str:
     where = f"--address {address}"
     if address == "auto":
         where += f": RAY_ADDRESS names {at}" if named else f": {at} is the last cluster that was started on this machine"
-    return f"{where}: {_problem(known)}"
+    return f"{where}: {problem_in_words(known)}"
 
 
-def _problem(known: dict[str, Any]) -> str:
+def problem_in_words(known: dict[str, Any]) -> str:
+    """What the probe knows of a problem, as the end of a sentence."""
     match known["problem"]:
         case "nobody":
             return f"no Ray cluster answers there ({known['error']})"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shlex
 import subprocess
@@ -149,3 +150,14 @@ def test_data_that_are_not_here(tmp_path: Path, capfd: pytest.CaptureFixture[str
     assert code == 0
     assert out.startswith("#!/bin/bash\n")
     assert f"memloc: note: mnist is not in {tmp_path}; memloc data fetch mnist --data-dir {tmp_path} must bring it" in err
+
+
+@pytest.mark.skipif(importlib.util.find_spec("aiohttp") is not None, reason="Ray's job server has all that it needs here")
+def test_without_the_client_of_job_servers(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """tests/run/test_ray_job_slow.py has the client, and a server."""
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run(capfd, monkeypatch, "submit", "demo", "--ray-job", *SHARED, "--address", "http://127.0.0.1:1")
+    assert (code, err.count("\n")) == (2, 1)
+    assert err.endswith("type: pip install 'memloc[jobs]' (the cluster needs it too)\n")

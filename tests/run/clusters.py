@@ -46,18 +46,20 @@ class Cluster:
 
 @contextmanager
 def started_cluster(
-    home: Path, nodes: Sequence[Sequence[str]], within: Sequence[str] = (), token: bool = True
+    home: Path, nodes: Sequence[Sequence[str]], within: Sequence[str] = (), token: bool = True, jobs: int | None = None
 ) -> Iterator[Cluster]:
     """A cluster with a node for each list of `ray start`'s options.
 
-    within: begins the command of the last node, such as `unshare` and its options. token: whether the cluster has one.
+    within: begins the command of the last node, such as `unshare` and its options. token: whether the cluster has one. jobs:
+    the port of its job server; None: it has none.
     """
     login = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)} if token else {"RAY_AUTH_MODE": "disabled"}
     secret = {**login, "RAY_USAGE_STATS_ENABLED": "0"}
     scratch = tempfile.mkdtemp(prefix="mlr")  # short: Ray puts sockets below it
     cluster = Cluster(f"127.0.0.1:{free_port()}", secret, [])
     port = cluster.address.split(":")[1]
-    head = ["--head", f"--port={port}", "--include-dashboard=false", "--no-monitor", f"--temp-dir={scratch}"]
+    server = ["--include-dashboard=false"] if jobs is None else ["--include-dashboard=true", f"--dashboard-port={jobs}"]
+    head = ["--head", f"--port={port}", *server, "--no-monitor", f"--temp-dir={scratch}"]
     common = ["--block", "--node-ip-address=127.0.0.1", "--object-store-memory=100000000", "--disable-usage-stats"]
     common.append("--include-log-monitor=false")  # nor an autoscaler's monitor: each is a process that imports Ray
     try:

@@ -11,7 +11,8 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")  # before ray is imported
 from ray.exceptions import AuthenticationError
 
 from memloc.errors import MemlocError, UsageError, error_line
-from memloc.run.cluster import TOKENS
+from memloc.run.cluster import problem_in_words
+from memloc.run.ray.probe import login_problem
 
 DRAIN_SECONDS = 120  # that Ray waits after `ray job stop` until it kills the job; its default is 3
 
@@ -35,9 +36,8 @@ def submit_job(address: str, folder: Path, entrypoint: str) -> str:
     try:
         client = JobSubmissionClient(address)
     except AuthenticationError:
-        raise UsageError(
-            f"--address {address}: the cluster refuses the token; it must be the cluster's own ({TOKENS})"
-        ) from None
+        problem = login_problem() or {"problem": "token"}
+        raise UsageError(f"--address {address}: {problem_in_words(problem)}") from None
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         missing = "ray[default]" in str(error)
         raise UsageError(NO_CLIENT if missing else f"--address {address}: {error_line(error, with_type=False)}") from None

@@ -31,8 +31,6 @@ def ask(address: str) -> None:
     say(problem="importing")
     import ray
     from ray._private import services
-    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
-    from ray.exceptions import AuthenticationError
 
     say(problem="silent")
     signal.alarm(ANSWER_SECONDS)  # ends this process: Ray's client would go on trying
@@ -48,13 +46,21 @@ def ask(address: str) -> None:
     except OSError as error:
         return say(problem="nobody", address=address, error=str(error))
     say(problem="mute", address=address)
+    if problem := login_problem():
+        return say(**problem, address=address)
+    return _ask_cluster(address, ray.__version__)
+
+
+def login_problem() -> dict[str, str]:
+    """What keeps this process from logging in anywhere; empty if it has a token, or if none is wanted."""
+    from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
+    from ray.exceptions import AuthenticationError
+
     try:
         has_token = AuthenticationTokenLoader.instance().has_token(ignore_auth_mode=True)
     except AuthenticationError:
-        return say(problem="token file", address=address, file=os.environ.get("RAY_AUTH_TOKEN_PATH", ""))
-    if os.environ["RAY_AUTH_MODE"].lower() == "token" and not has_token:
-        return say(problem="no token", address=address)
-    return _ask_cluster(address, ray.__version__)
+        return {"problem": "token file", "file": os.environ.get("RAY_AUTH_TOKEN_PATH", "")}
+    return {"problem": "no token"} if os.environ["RAY_AUTH_MODE"].lower() == "token" and not has_token else {}
 
 
 def _ask_cluster(address: str, version: str) -> None:
