@@ -10,7 +10,7 @@ from typing import Any
 from memloc.analysis.run_status import Heartbeat, runs_on
 from memloc.analysis.sweep_records import contents_of
 from memloc.errors import UsageError
-from memloc.store import Store, heartbeats, layout, records, stops
+from memloc.store import Store, heartbeats, records, run_layout, stops
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,15 @@ def tell(store: Store, sweep: str | None) -> Stopped:
         names = saying_so | {f"{record.name}@{record.sha}" for record in contents}
         trials = {trial["trial"] for trial in records.merged_trials(contents)}
         runs, others = of_sweep(runs, {t: beat for t, beat in beats.items() if t in trials}, names)
-    odd = {layout.run_heartbeat(run["run"]): "names no run of memloc" for run in runs if not layout.is_run(run["run"])}
+    odd = {
+        run_layout.run_heartbeat(run["run"]): "names no run of memloc" for run in runs if not run_layout.is_run(run["run"])
+    }
     if odd:
         store.left_out(odd)
     before = stops.read(store.files)
     told = []
     for run in runs:
-        if not layout.is_run(run["run"]):
+        if not run_layout.is_run(run["run"]):
             continue
         if run["run"] not in before:
             stops.give(store.files, run["run"])

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from memloc.errors import StorageError
-from memloc.store import commits, layout, records, superseded
+from memloc.store import commits, layout, records, run_layout, superseded
 from memloc.store.commit_form import Commit
 from memloc.store.commits import Snapshot
 from memloc.store.files import Files
@@ -185,14 +185,14 @@ def _of_runs(files: Files, before: float, unrenewed: Collection[str]) -> list[Pi
     beats = {path: info for path, info in files.infos(layout.HEARTBEATS).items() if layout.is_own(path)}
     newest: dict[str, float] = {}
     for path, info in beats.items():
-        run = layout.run_of(path)
+        run = run_layout.run_of(path)
         newest[run] = max(newest.get(run, 0.0), 0.0 if path in unrenewed else info.written)
     alive = {run for run, written in newest.items() if written >= before}
     orders = {path: info for path, info in files.infos(layout.STOPS).items() if layout.is_own(path)}
     gone = [run for run in newest if run not in alive]
     empty = [path for path, changed in files.empty_folders(layout.HEARTBEATS).items() if changed < before]
     return [
-        *(Piece(HEARTBEATS, path, info) for path, info in beats.items() if layout.run_of(path) not in alive),
-        *(Piece(STOPS, path, info) for path, info in orders.items() if layout.stopped_run(path) not in alive),
-        *(Piece(FOLDERS, path, None) for path in [*empty, *map(layout.run_folder, gone)] if files.local),
+        *(Piece(HEARTBEATS, path, info) for path, info in beats.items() if run_layout.run_of(path) not in alive),
+        *(Piece(STOPS, path, info) for path, info in orders.items() if run_layout.stopped_run(path) not in alive),
+        *(Piece(FOLDERS, path, None) for path in [*empty, *map(run_layout.run_folder, gone)] if files.local),
     ]

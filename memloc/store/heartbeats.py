@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeAlias
 
-from memloc.store import documents, layout
+from memloc.store import documents, layout, run_layout
 from memloc.store.files import Files
 from memloc.store.future_dates import is_ahead, renewed
 
@@ -21,23 +21,23 @@ Heartbeats: TypeAlias = tuple[dict[str, dict[str, Any]], list[dict[str, Any]]]
 
 def write(files: Files, run: str, trial: str, record: Mapping[str, Any]) -> None:
     """Writes what a trial of a run is doing."""
-    _put(files, layout.heartbeat(run, trial), {**record, "run": run, "trial": trial})
+    _put(files, run_layout.heartbeat(run, trial), {**record, "run": run, "trial": trial})
 
 
 def write_run(files: Files, run: str, record: Mapping[str, Any]) -> None:
     """Writes what the run as a whole is doing."""
-    _put(files, layout.run_heartbeat(run), {**record, "run": run})
+    _put(files, run_layout.run_heartbeat(run), {**record, "run": run})
 
 
 def write_plan(files: Files, run: str, record: Mapping[str, Any]) -> None:
     """Writes the work of the run and its prices, once."""
-    files.put(layout.run_plan(run), json.dumps(dict(record)).encode())
+    files.put(run_layout.run_plan(run), json.dumps(dict(record)).encode())
 
 
 def read_plan(files: Files, run: str) -> Any:
     """The plan of a run as JSON; None if there is none, or if it is no JSON."""
     odd: dict[str, str] = {}
-    path = layout.run_plan(run)
+    path = run_layout.run_plan(run)
     plan = _json(path, documents.find(files, path, odd), odd)
     if odd:
         files.on_odd(odd)
@@ -55,13 +55,13 @@ def _json(path: str, content: bytes | None, odd: dict[str, str]) -> Any:
 
 def clear(files: Files, run: str) -> None:
     """Removes a run's heartbeats and its plan."""
-    for path in layout.own(files.listing(layout.run_folder(run))):
+    for path in layout.own(files.listing(run_layout.run_folder(run))):
         files.delete(path)
 
 
 def forget(files: Files, run: str, trial: str) -> None:
     """Removes the heartbeat of a trial on which the run works no more."""
-    files.delete(layout.heartbeat(run, trial))
+    files.delete(run_layout.heartbeat(run, trial))
 
 
 def read(files: Files) -> Heartbeats:
@@ -87,7 +87,7 @@ def of_living(files: Files) -> Heartbeats:
 
 
 def _dates(files: Files) -> dict[str, float]:
-    return {path: date for path, date in files.dates(layout.HEARTBEATS).items() if layout.is_heartbeat(path)}
+    return {path: date for path, date in files.dates(layout.HEARTBEATS).items() if run_layout.is_heartbeat(path)}
 
 
 def _read(files: Files, dates: Mapping[str, float], fresh: Collection[str]) -> Heartbeats:
@@ -102,7 +102,7 @@ def _read(files: Files, dates: Mapping[str, float], fresh: Collection[str]) -> H
                 odd.setdefault(path, "is no heartbeat")
             continue
         record = _known(raw, dates[path])
-        record["run"], trial = layout.heartbeat_of(path)
+        record["run"], trial = run_layout.heartbeat_of(path)
         if trial is None:
             runs.append(record)
         elif record["updated"] >= trials.get(trial, record)["updated"]:

@@ -1,4 +1,4 @@
-"""The paths of all files in a store. Only this module and generation_layout.py know file names."""
+"""The paths of all files in a store. Only this module, generation_layout.py and run_layout.py know file names."""
 
 from __future__ import annotations
 
@@ -19,20 +19,37 @@ NUMBER = "[0-9]{6,9}"  # of a generation
 RUN = "[0-9]{8}-[0-9]{6}-[0-9a-f]{6}"  # as run/pulse.new_run names runs
 RESUME_STATE = re.compile(rf"resume-([0-9]{{4,}})-({SHA8})-{SHA8}\.pt")
 _NAME = r"(?!\.\.?(/|$))[^/\x00-\x1f\x7f]+"  # of a sweep or a run: what a terminal can show, and no way out of the folder
-# Forms of folders, and of files in them. What has another form is somebody else's: nothing reads, moves or removes it.
-_FORMS = {
-    SWEEPS: (rf"/{_NAME}", rf"{SHA8}\.json"),
-    DATA: (rf"/{TABLE}/[0-9a-f]{{2}}", rf"{ID}-{SHA8}\.parquet"),
-    COMMITS: ("/[0-9a-f]{2}", rf"{ID}-{SHA8}\.json"),
-    CHECKPOINTS: (f"/{ID}", rf"epoch-[0-9]{{4,}}\.safetensors|{RESUME_STATE.pattern}|pruned(-{SHA8})?\.json"),
-    FAILURES: ("", rf"{ID}-{SHA8}\.json"),
-    HEARTBEATS: (rf"/{_NAME}", rf"({ID}|run|plan)\.json"),
-    STOPS: ("", rf"{RUN}\.json"),
-    LEASES: ("", rf"{ID}\.json"),
-    MANIFESTS: ("", rf"{NUMBER}-{SHA8}\.(json|parquet)"),
-    GENERATIONS: (f"/{TABLE}", rf"{NUMBER}-{SHA8}\.parquet"),
-    REMOVALS: (rf"/{_NAME}", rf"{SHA8}\.json"),
+# {kind of file: (its first folder, the form of the folders below it, the form of the file's name)}. What has another form is
+# somebody else's: nothing reads, moves or removes it.
+KINDS = {
+    "record of a sweep": (SWEEPS, rf"/{_NAME}", rf"{SHA8}\.json"),
+    "data file": (DATA, rf"/{TABLE}/[0-9a-f]{{2}}", rf"{ID}-{SHA8}\.parquet"),
+    "commit": (COMMITS, "/[0-9a-f]{2}", rf"{ID}-{SHA8}\.json"),
+    "checkpoint": (CHECKPOINTS, f"/{ID}", r"epoch-[0-9]{4,}\.safetensors"),
+    "resume state": (CHECKPOINTS, f"/{ID}", RESUME_STATE.pattern),
+    "list of pruned checkpoints": (CHECKPOINTS, f"/{ID}", rf"pruned(-{SHA8})?\.json"),
+    "record of a failure": (FAILURES, "", rf"{ID}-{SHA8}\.json"),
+    "heartbeat of a trial": (HEARTBEATS, rf"/{_NAME}", rf"{ID}\.json"),
+    "heartbeat of a run": (HEARTBEATS, rf"/{_NAME}", r"run\.json"),
+    "plan of a run": (HEARTBEATS, rf"/{_NAME}", r"plan\.json"),
+    "order to stop": (STOPS, "", rf"{RUN}\.json"),
+    "lease": (LEASES, "", rf"{ID}\.json"),
+    "manifest": (MANIFESTS, "", rf"{NUMBER}-{SHA8}\.json"),
+    "index of a generation": (MANIFESTS, "", rf"{NUMBER}-{SHA8}\.parquet"),
+    "data file of a generation": (GENERATIONS, f"/{TABLE}", rf"{NUMBER}-{SHA8}\.parquet"),
+    "record of a sweep that is being removed": (REMOVALS, rf"/{_NAME}", rf"{SHA8}\.json"),
 }
+QUARANTINED, TEMPORARY_FILE = "broken file that was set aside", "file that is being written"  # kinds that lie elsewhere
+_FOLDERS = {top: below for top, below, _ in KINDS.values()}
+_FILES = {top: "|".join(name for t, _, name in KINDS.values() if t == top) for top in _FOLDERS}
+
+
+def kind_of(path: str) -> str | None:
+    """The kind of a file of a store, one of KINDS or the two after it; None if it is somebody else's."""
+    if is_quarantined(path) or is_temporary(path):
+        return QUARANTINED if is_quarantined(path) else TEMPORARY_FILE
+    fitting = (k for k, form in KINDS.items() if re.fullmatch(f"{form[0]}{form[1]}/(?:{form[2]})", path))
+    return next(fitting, None)
 
 
 def sha256(data: bytes) -> str:
@@ -48,18 +65,18 @@ def sha8(data: bytes) -> str:
 def is_own_folder(path: str) -> bool:
     """Could the layout have made this folder for files of a store?"""
     top, slash, rest = path.partition("/")
-    return top in _FORMS and re.fullmatch(_FORMS[top][0], slash + rest) is not None
+    return top in _FOLDERS and re.fullmatch(_FOLDERS[top], slash + rest) is not None
 
 
 def holds_own(path: str) -> bool:
     """Could folders for files of a store lie below this one, such as `data/rewind`?"""
-    return path in _FORMS or re.fullmatch(f"{DATA}/{TABLE}", path) is not None
+    return path in _FOLDERS or re.fullmatch(f"{DATA}/{TABLE}", path) is not None
 
 
 def is_own(path: str) -> bool:
     """Could the layout have written this file?"""
     folder, _, name = path.rpartition("/")
-    return is_own_folder(folder) and re.fullmatch(_FORMS[folder.partition("/")[0]][1], name) is not None
+    return is_own_folder(folder) and re.fullmatch(_FILES[folder.partition("/")[0]], name) is not None
 
 
 def own(paths: Iterable[str]) -> list[str]:
@@ -217,67 +234,6 @@ def is_failure_of(path: str, part_ids: Collection[str]) -> bool:
 def failed_part(path: str) -> str:
     """The part that a failure is of."""
     return path.removeprefix(f"{FAILURES}/").split("-")[0] if is_own(path) else ""
-
-
-def run_folder(run: str) -> str:
-    """The folder of a run's heartbeats."""
-    return f"{HEARTBEATS}/{run}"
-
-
-def heartbeat(run: str, trial: str) -> str:
-    """What a trial of a run is doing."""
-    return f"{run_folder(run)}/{trial}.json"
-
-
-def run_heartbeat(run: str) -> str:
-    """What a run is doing as a whole."""
-    return f"{run_folder(run)}/run.json"
-
-
-def is_heartbeat(path: str) -> bool:
-    """Does a file below `heartbeats/` lie where a heartbeat would?"""
-    return is_own(path) and not is_run_plan(path)
-
-
-def heartbeat_of(path: str) -> tuple[str, str | None]:
-    """(run, trial) of a heartbeat; trial is None for that of the run itself."""
-    _, run, name = path.split("/", 2)
-    return run, None if name == "run.json" else name.removesuffix(".json")
-
-
-def run_of(path: str) -> str:
-    """The run that a heartbeat or a plan is of."""
-    return path.split("/")[1]
-
-
-def run_plan(run: str) -> str:
-    """The work of a run and its prices."""
-    return f"{run_folder(run)}/plan.json"
-
-
-def is_run_plan(path: str) -> bool:
-    """Is this path the plan of a run?"""
-    return path.endswith("/plan.json")
-
-
-def is_run(name: str) -> bool:
-    """Can a run have this name? Only such a run can be told to stop."""
-    return re.fullmatch(RUN, name) is not None
-
-
-def stop(run: str) -> str:
-    """The order to a run to stop."""
-    return f"{STOPS}/{run}.json"
-
-
-def stopped_run(path: str) -> str:
-    """The run that an order to stop names."""
-    return path.removeprefix(f"{STOPS}/").removesuffix(".json")
-
-
-def lease(trial: str) -> str:
-    """Who is at work on a trial."""
-    return f"{LEASES}/{trial}.json"
 
 
 def quarantine(path: str) -> str:

@@ -18,7 +18,7 @@ from typing import Annotated
 from pydantic import Field, TypeAdapter
 
 from memloc.errors import StoreError
-from memloc.store import documents, layout
+from memloc.store import documents, layout, run_layout
 from memloc.store.files import Files
 from memloc.store.future_dates import Watch, is_ahead
 from memloc.store.local import Info
@@ -105,7 +105,7 @@ def take(files: Files, trial: str, holder: Holder) -> Holder | None:
 
 def held(files: Files, trial: str) -> Holder | None:
     """The driver that is at work on a trial, or None. A lease from the future counts: one look cannot tell."""
-    info = files.info(layout.lease(trial))
+    info = files.info(run_layout.lease(trial))
     return _holders(files, {} if info is None else {trial: info}, Watch()).get(trial)
 
 
@@ -116,7 +116,7 @@ def held_among(files: Files, trials: Collection[str], watch: Watch | None = None
     changed for the time of a lease is removed, so that the processes that work for this driver need not watch it too.
     """
     infos = files.infos(layout.LEASES)
-    asked = {trial: infos[path] for trial in trials if (path := layout.lease(trial)) in infos}
+    asked = {trial: infos[path] for trial in trials if (path := run_layout.lease(trial)) in infos}
     return _holders(files, asked, watch or Watch())
 
 
@@ -127,7 +127,7 @@ def _holders(files: Files, infos: Mapping[str, Info], watch: Watch) -> dict[str,
     now = files.clock()
     fresh = [trial for trial, info in infos.items() if now - info.written < FRESH_SECONDS]
     for trial in [trial for trial in fresh if is_ahead(infos[trial].written, now)]:
-        path = layout.lease(trial)
+        path = run_layout.lease(trial)
         if watch.seconds(path, infos[trial].written) >= FRESH_SECONDS and files.info(path) == infos[trial]:
             files.delete(path)
             fresh.remove(trial)
@@ -137,18 +137,18 @@ def _holders(files: Files, infos: Mapping[str, Info], watch: Watch) -> dict[str,
 
 def renew(files: Files, trial: str, holder: Holder) -> None:
     """Says that the driver is still at work on the trial."""
-    files.put(layout.lease(trial), json.dumps(asdict(holder)).encode())
+    files.put(run_layout.lease(trial), json.dumps(asdict(holder)).encode())
 
 
 def release(files: Files, trial: str, holder: Holder) -> None:
     """Ends the lease, unless another driver has it by now."""
     now = _read(files, trial)
     if now is not None and now.run == holder.run:
-        files.delete(layout.lease(trial))
+        files.delete(run_layout.lease(trial))
 
 
 def _read(files: Files, trial: str) -> Holder | None:
-    path = layout.lease(trial)
+    path = run_layout.lease(trial)
     try:
         content = files.find(path, LARGEST)
         if content is None:

@@ -14,7 +14,7 @@ from typing import Annotated
 
 from pydantic import Field, TypeAdapter
 
-from memloc.store import documents, layout
+from memloc.store import documents, layout, run_layout
 from memloc.store.files import Files
 
 LARGEST = 1 << 16  # bytes of an order; a driver reads one with every heartbeat
@@ -40,13 +40,13 @@ def give(files: Files, run: str) -> None:
     """Tells a run to stop."""
     host = "".join(c for c in platform.node() if c.isprintable())[:255]
     content = json.dumps(asdict(Order(run, host or UNKNOWN_HOST, time.time())))
-    files.put(layout.stop(run), content.encode())
+    files.put(run_layout.stop(run), content.encode())
 
 
 def find(files: Files, run: str) -> Order | None:
     """The order to a run, or None; one small read. `files.on_odd` is told of what is no order."""
     odd: dict[str, str] = {}
-    order = _read(files, layout.stop(run), odd)
+    order = _read(files, run_layout.stop(run), odd)
     if odd:
         files.on_odd(odd)
     return order
@@ -57,7 +57,7 @@ def read(files: Files) -> dict[str, Order]:
     odd: dict[str, str] = {}
     paths = layout.own(files.listing(layout.STOPS, recursive=False))
     orders = files.map(lambda path: _read(files, path, odd), paths)
-    found = {layout.stopped_run(path): order for path, order in zip(paths, orders, strict=True) if order is not None}
+    found = {run_layout.stopped_run(path): order for path, order in zip(paths, orders, strict=True) if order is not None}
     if odd:
         files.on_odd(odd)
     return found
@@ -65,7 +65,7 @@ def read(files: Files) -> dict[str, Order]:
 
 def withdraw(files: Files, run: str) -> None:
     """Removes the order to a run, if there is one."""
-    files.delete(layout.stop(run))
+    files.delete(run_layout.stop(run))
 
 
 def _read(files: Files, path: str, odd: dict[str, str]) -> Order | None:
@@ -74,7 +74,7 @@ def _read(files: Files, path: str, odd: dict[str, str]) -> Order | None:
         if content is None:
             return None
         order = documents.checked(_adapter(), content)
-        if order.run != layout.stopped_run(path):
+        if order.run != run_layout.stopped_run(path):
             raise ValueError(f"it names the run {order.run!r}")
         if not order.host.isprintable():  # it is printed on the terminal of the run
             raise ValueError("its host is no name")

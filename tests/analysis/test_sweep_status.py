@@ -30,7 +30,7 @@ from memloc.run.provenance import numerics
 from memloc.run.schedule import Slots, TrialCost
 from memloc.run.trainer import run_training
 from memloc.run.worker import Worker
-from memloc.store import Store, commits, heartbeats, layout, records, stops
+from memloc.store import Store, commits, heartbeats, layout, records, run_layout, stops
 from tests.conftest import TINY
 from tests.run.test_plan import plan_of
 
@@ -254,7 +254,7 @@ def test_without_prices_counts_and_no_time(store: Store, plan: Plan) -> None:
     found = status(store)
     assert (found["counts"], found["eta_seconds"]) == (count(done=1, running=1), None)
     assert "to go" not in render(found)
-    store.files.put(layout.run_plan("run"), b"{half of it")
+    store.files.put(run_layout.run_plan("run"), b"{half of it")
     with pytest.warns(MemlocWarning, match=r"heartbeats/run/plan.json is no JSON"):
         assert status(store)["eta_seconds"] is None
 
@@ -348,7 +348,7 @@ def test_two_runs_the_later_one_ends_it_and_one_that_says_nothing_leaves_it_open
     beat(fresh, first.id, state="waiting")
     heartbeats.write(fresh.files, "other", second.id, {"stages": ["train"], "state": "waiting", "host": "b"})
     assert status(fresh)["eta_seconds"] == pytest.approx(8 + 7 + 1, abs=0.5)
-    fresh.files.delete(layout.run_plan("other"))
+    fresh.files.delete(run_layout.run_plan("other"))
     assert status(fresh)["eta_seconds"] is None
 
 
@@ -365,7 +365,7 @@ def test_heartbeats_of_another_version(fresh: Store, plan: Plan) -> None:
 def test_a_heartbeat_from_the_future(fresh: Store, ahead: float, counts: bool) -> None:
     """This machine's clock may be behind, but not by years: the clock of the server was set back, and the run is gone."""
     heartbeats.write_run(fresh.files, "run", {"state": "running"})
-    os.utime(fresh.files.full(layout.run_heartbeat("run")), (time.time() + ahead,) * 2)
+    os.utime(fresh.files.full(run_layout.run_heartbeat("run")), (time.time() + ahead,) * 2)
     assert [run["run"] for run in heartbeats.read(fresh.files)[1]] == (["run"] if counts else [])
 
 
@@ -454,14 +454,14 @@ NAMES = sorted(heartbeats.FIELDS)
 def test_no_heartbeat_or_plan_is_a_traceback(fresh: Store, plan: Plan, data: st.DataObject) -> None:
     trial = plan.trials[0].id
     content = JSON | st.dictionaries(st.sampled_from(NAMES), JSON)
-    for path in (layout.heartbeat("run", trial), layout.run_heartbeat("run")):
+    for path in (run_layout.heartbeat("run", trial), run_layout.run_heartbeat("run")):
         record = {"sweep": "tiny", "stages": ["train"], "updated": time.time()} if data.draw(st.booleans()) else {}
         drawn = data.draw(content)
         record = {**record, **drawn} if isinstance(drawn, dict) else drawn
         fresh.files.put(path, json.dumps(record).encode())
     known = json.loads(json.dumps(price(plan, reliable=True).as_json()))
     place = data.draw(st.sampled_from(list(places(known))))
-    fresh.files.put(layout.run_plan("run"), json.dumps(replaced(known, place, data.draw(JSON))).encode())
+    fresh.files.put(run_layout.run_plan("run"), json.dumps(replaced(known, place, data.draw(JSON))).encode())
     render(status(fresh))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from memloc.store import Store, layout
+from memloc.store import Store, layout, run_layout
 from tests.run.programs import contents, encoded, memloc
 
 
@@ -81,8 +81,8 @@ def test_a_run_at_work_on_the_trial_is_not_disturbed(tiny: Path, tmp_path: Path)
     memloc(tmp_path, "store", "export", trial, "--store", str(tiny), "-o", str(tmp_path / "x.zip"))
     files = Store(str(store)).files
     beat = {"run": run, "updated": time.time(), "host": "there", "sweep": "tiny@00000000", "state": "running"}
-    files.put(layout.run_heartbeat(run), json.dumps(beat).encode())
-    files.put(layout.heartbeat(run, trial), json.dumps({**beat, "trial": trial, "stages": {}}).encode())
+    files.put(run_layout.run_heartbeat(run), json.dumps(beat).encode())
+    files.put(run_layout.heartbeat(run, trial), json.dumps({**beat, "trial": trial, "stages": {}}).encode())
     done = memloc(tmp_path, "store", "import", str(tmp_path / "x.zip"), "--store", str(store))
     assert (done.code, done.out) == (2, "")
     assert done.err == f"memloc: trial {trial}: run {run} is at work on it on there; import it when the run has ended\n"

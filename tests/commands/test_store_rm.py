@@ -18,7 +18,7 @@ import typer
 
 from memloc.commands import store_rm
 from memloc.run.pulse import new_run
-from memloc.store import Files, Store, future_dates, heartbeats, layout, records
+from memloc.store import Files, Store, future_dates, heartbeats, layout, records, run_layout
 from tests.commands.test_query import run
 from tests.waiting import LONG
 
@@ -94,7 +94,7 @@ def test_a_run_at_work_is_stopped_first(store: Store, capfd: Capture, monkeypatc
         assert f"stop {sweep} --store {store.uri}` ends it" in err
     assert before.items() <= store.files.listing("").items()
     heartbeats.write_run(store.files, name, {"sweep": "other@01234567", "host": "there", "state": "running"})
-    store.files.delete(layout.heartbeat(name, record.trials[1]["trial"]))
+    store.files.delete(run_layout.heartbeat(name, record.trials[1]["trial"]))
     assert run(capfd, monkeypatch, "store", "rm", "tiny", "--yes", "--store", store.uri)[0] == 0
 
 
@@ -106,7 +106,7 @@ def test_a_heartbeat_from_the_future_is_watched(store: Store, capfd: Capture, mo
 
     def write() -> None:
         heartbeats.write_run(store.files, name, beat)
-        os.utime(Path(store.uri, layout.run_heartbeat(name)), (time.time() + 1e8, time.time() + 1e8))
+        os.utime(Path(store.uri, run_layout.run_heartbeat(name)), (time.time() + 1e8, time.time() + 1e8))
 
     write()
     monkeypatch.setattr(future_dates, "WATCH_SECONDS", LONG if lives else 0.3)

@@ -18,7 +18,7 @@ from memloc import stages
 from memloc.run.pending import pending
 from memloc.run.plan import Plan
 from memloc.run.pulse import new_run
-from memloc.store import Files, Store, commits, future_dates, garbage, heartbeats, layout, local, records, stops
+from memloc.store import Files, Store, commits, future_dates, garbage, heartbeats, layout, local, records, run_layout, stops
 from memloc.store.compaction import compact
 from memloc.store.garbage import COVERED, DATA, FOLDERS, HEARTBEATS, QUARANTINED, STATES, STOPS, TEMPORARY
 from memloc.store.local import Info
@@ -78,9 +78,9 @@ def planted(store: Store) -> dict[str, list[str]]:
         DATA: [p for p in store.files.listing(layout.DATA) if ORPHAN in p],
         QUARANTINED: [layout.quarantine(layout.checkpoint("2" * 16, 3))],
         HEARTBEATS: [f"heartbeats/{run}/{name}.json" for name in ("1" * 16, "plan", "run")],
-        STOPS: [layout.stop(run), layout.stop(dead)],
+        STOPS: [run_layout.stop(run), run_layout.stop(dead)],
         TEMPORARY: [put(store, layout.temporary()), put(store, layout.temporary("probe-"))],
-        FOLDERS: [layout.run_folder(run)] if store.files.local else [],
+        FOLDERS: [run_layout.run_folder(run)] if store.files.local else [],
     }
 
 

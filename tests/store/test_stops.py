@@ -12,7 +12,7 @@ import pytest
 
 from memloc.errors import MemlocWarning
 from memloc.run.pulse import new_run
-from memloc.store import Store, layout, stops
+from memloc.store import Store, layout, run_layout, stops
 
 RUN = "20261128-163005-0a1b2c"
 
@@ -34,8 +34,8 @@ def test_an_order_is_for_one_run(store: Store) -> None:
 
 
 def test_runs_have_names_that_can_be_told() -> None:
-    assert layout.is_own(layout.stop(new_run()))
-    assert not [name for name in ("", "run", "../x", f"{RUN}x", f"{RUN}\n", f"x/{RUN}") if layout.is_run(name)]
+    assert layout.is_own(run_layout.stop(new_run()))
+    assert not [name for name in ("", "run", "../x", f"{RUN}x", f"{RUN}\n", f"x/{RUN}") if run_layout.is_run(name)]
 
 
 GOOD = {"run": RUN, "host": "there", "when": 1.0}
@@ -56,11 +56,11 @@ GOOD = {"run": RUN, "host": "there", "when": 1.0}
     ids=range(8),
 )
 def test_what_is_no_order_is_named_and_left_out(store: Store, content: str, why: str) -> None:
-    store.files.put(layout.stop(RUN), content.encode())
+    store.files.put(run_layout.stop(RUN), content.encode())
     with pytest.warns(MemlocWarning, match=f"left out: stops/{RUN}.json is no order to stop .*({why})"):
         assert stops.read(store.files) == {}
     assert stops.find(store.files, RUN) is None  # the warning comes once
-    store.files.put(layout.stop(RUN), json.dumps({**GOOD, "more": [1]}).encode())
+    store.files.put(run_layout.stop(RUN), json.dumps({**GOOD, "more": [1]}).encode())
     assert list(stops.read(store.files)) == [RUN]  # a field of a later version is passed over
 
 
@@ -74,7 +74,7 @@ def test_files_of_other_forms_are_not_read(store: Store) -> None:
 def test_what_is_no_file_is_named_and_stops_nobody(tmp_path: Path, make: Callable[[Path], None]) -> None:
     store = Store(str(tmp_path))
     (tmp_path / layout.STOPS).mkdir()
-    make(tmp_path / layout.stop(RUN))
+    make(tmp_path / run_layout.stop(RUN))
     with pytest.warns(MemlocWarning, match=f"left out: stops/{RUN}.json is a (folder|symbolic link)"):
         assert stops.read(store.files) == {}
     assert stops.find(store.files, RUN) is None
