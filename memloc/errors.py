@@ -62,6 +62,10 @@ class DamagedError(StoreError):
         return type(self), (self.problem, self.path, self.remedy)
 
 
+class MiscommittedError(DamagedError):
+    """The commit of a training lists a file as a checkpoint that is none, with its right hash. path: this file."""
+
+
 class RayLostError(MemlocError):
     """Ray has ended, or did not come up. Nothing is wrong with the work: the same command goes on, and a service may repeat
     it by itself.

@@ -46,6 +46,7 @@ def replay(
 
     Raises:
         ReplayError: an epoch's checkpoint has another hash than the committed one.
+        MiscommittedError: and the committed one is none of this network.
         OtherKindError: the device is of another kind than the committed training's.
     """
     expected = {c.epoch: c for c in lost.commit.checkpoints}
@@ -63,6 +64,7 @@ def replay(
         content = checkpoints.encode(epoch.weights)
         entry = expected[epoch.epoch]
         if layout.sha256(content) != entry.sha256:
+            checkpoints.check_committed(worker.store.files, entry, content)
             now = where(worker.device) | {"arithmetic": arithmetic(worker.device)}
             raise ReplayError(
                 f"trial {trial.id}, epoch {epoch.epoch}: training again gave another checkpoint; "
@@ -84,6 +86,7 @@ def _copy_again(worker: Worker, trial: TrialPlan, lost: Lost, committed: Mapping
     for epoch, content in encoded(trial, worker.data(trial)):
         if epoch in lost.epochs:
             if layout.sha256(content) != committed[epoch].sha256:
+                checkpoints.check_committed(worker.store.files, committed[epoch], content)
                 raise ReplayError(f"trial {trial.id}, epoch {epoch}: its file gives another checkpoint than before")
             worker.store.files.put(committed[epoch].path, content)
 

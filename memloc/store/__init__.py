@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from memloc.errors import DamagedError, MemlocWarning, StoreError, error_line, without_secrets
+from memloc.errors import DamagedError, MemlocWarning, MiscommittedError, StoreError, error_line, without_secrets
 from memloc.store import commits, layout
 from memloc.store.commit_form import Commit
 from memloc.store.commits import Snapshot
@@ -101,7 +101,8 @@ class Store:
                 self.quarantine(damage.path)
                 moved = True
             for path, commit in self._known.items():  # of two commits of one part both: files of equal content are one
-                if commit.id not in snapshot.covered and any(file.path == damage.path for file in commit.needed):
+                listed = commit.checkpoints if isinstance(damage, MiscommittedError) else commit.needed
+                if commit.id not in snapshot.covered and any(file.path == damage.path for file in listed):
                     self.quarantine(path)
                     moved = True
         if moved:

@@ -10,15 +10,17 @@ import io
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
 from memloc.data.declared import total_memory
-from memloc.errors import DamagedError, StorageError, StoreError, error_line
+from memloc.errors import DamagedError, MiscommittedError, StorageError, StoreError, error_line
+from memloc.invocation import command
 from memloc.store import documents, layout
 from memloc.store.commit_form import CheckpointEntry
-from memloc.store.entries import read_entry
+from memloc.store.entries import look_at, read_entry
 from memloc.store.files import Files, TooLargeError
 from memloc.store.resumable import surplus_states, usable_states
 from memloc.store.state_form import NO_STATE, Misfit, ResumeState, state_in
@@ -48,18 +50,51 @@ def read(files: Files, entry: CheckpointEntry) -> dict[str, Tensor]:
     Raises:
         DamagedError: where it is missing or is not what was committed.
     """
-    from safetensors import SafetensorError
-    from safetensors.torch import load
-
     if files.patience.settled(lambda: files.size(entry.path)) is None:
         problem = f"store {files.uri}: {entry.path} is missing: it was pruned, as a sweep was told, or it is lost"
         raise DamagedError(problem, entry.path, REPLAYED)
     try:
-        weights: dict[str, Tensor] = load(read_entry(files, entry))
-    except (SafetensorError, ValueError, KeyError) as error:  # somebody has committed it so
-        problem = f"store {files.uri}: {entry.path} is no safetensors file: {error_line(error)}"
-        raise DamagedError(problem, entry.path, REPLAYED) from None
+        return _decoded(read_entry(files, entry))
+    except ValueError as error:  # somebody has committed it so
+        raise DamagedError(f"store {files.uri}: {entry.path} {error}", entry.path, REPLAYED) from None
+
+
+def _decoded(content: bytes) -> dict[str, Tensor]:
+    """The weights in the bytes of a checkpoint; ValueError, with a phrase, where they are none."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    try:
+        weights: dict[str, Tensor] = load(content)
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise ValueError(f"is no safetensors file: {error_line(error)}") from None
     return weights
+
+
+def check_committed(files: Files, entry: CheckpointEntry, right: bytes) -> None:
+    """Raises MiscommittedError where a training's commit lists a file that cannot be a checkpoint of its network.
+
+    right: a checkpoint of this network. Nothing is known of a file that is gone, also from quarantine.
+    """
+    paths = (entry.path, layout.quarantine(entry.path))
+    found = [content for path in paths if (content := look_at(files, replace(entry, path=path))[0]) is not None]
+    if not found:
+        return
+    try:
+        weights = _decoded(found[0])
+        wrong = None if _shapes(weights) == _shapes(_decoded(right)) else "has the weights of another network"
+    except ValueError as error:
+        wrong = str(error)
+    if wrong:
+        problem = f"store {files.uri}: {entry.path} was committed as a checkpoint, and {wrong}"
+        remedy = (
+            f"{command('store rm SWEEP', files.uri)} removes the sweep whose training it is; then that sweep trains it again"
+        )
+        raise MiscommittedError(problem, entry.path, remedy)
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, Any]:
+    return {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()}
 
 
 def save_resume(files: Files, trial: str, state: ResumeState, old: Collection[str]) -> str:
@@ -194,6 +229,8 @@ def _pruned_content(epochs: Collection[int]) -> bytes:
 def _pruned_in(files: Files, path: str) -> set[int]:
     try:
         content = files.find(path, documents.LARGEST)
+        if content is not None and not layout.is_intact_list(path, content):
+            raise ValueError("its content does not match its name")
         return set() if content is None else set(documents.checked(TypeAdapter(list[documents.Count]), content))
     except ValueError as error:
         files.on_odd({path: f"is no list of epochs ({error})"})

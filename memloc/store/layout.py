@@ -221,6 +221,11 @@ def is_pruned(path: str) -> bool:
     return path.rpartition("/")[2].startswith("pruned")
 
 
+def is_intact_list(path: str, content: bytes) -> bool:
+    """The same of such a file as `is_intact`. Names of before have no hash."""
+    return path.endswith("/pruned.json") or is_intact(path, content)
+
+
 def failure(part_id: str, content: bytes) -> str:
     """The record of a failure of a part, by its content."""
     return f"{FAILURES}/{part_id}-{sha8(content)}.json"

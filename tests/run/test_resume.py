@@ -17,6 +17,7 @@ import yaml
 from memloc.analysis.reader import known_tables
 from memloc.data import load
 from memloc.errors import ReplayError
+from memloc.invocation import command
 from memloc.run.events import Event
 from memloc.run.pending import Work, pending
 from memloc.run.plan import Plan, TrialPlan
@@ -25,7 +26,8 @@ from memloc.run.retention import Retention
 from memloc.run.trainer import run_training
 from memloc.run.worker import Worker, never
 from memloc.stages import REGISTRY
-from memloc.store import Files, Store, commits, layout, tables
+from memloc.store import Files, Store, checkpoints, commits, layout, tables
+from memloc.store.compaction import compact
 from memloc.sweep import load as load_sweep
 from tests.conftest import carry_out
 from tests.numerics import kept_numerics
@@ -412,6 +414,57 @@ def test_a_replay_that_cannot_match_says_so_and_writes_nothing(tmp_path: Path, c
     with pytest.raises(ReplayError, match=f"{place.trial.id}, epoch {changed}.*the same as when it was"):
         place.train()
     assert {p: p.read_bytes() for p in Path(place.store.uri).rglob("*") if p.is_file()} == before
+
+
+def commit_junk(place: Place, epoch: int, content: bytes) -> None:
+    """As if somebody had committed these bytes as a checkpoint, every hash right."""
+    store = place.store
+    commit = store.commit(place.trial.id)
+    assert commit is not None
+    entries = tuple(checkpoints.entry(c.path.split("/")[1], epoch, content) if c.epoch == epoch else c
+                    for c in commit.checkpoints)  # fmt: skip
+    store.files.put(entries[epoch].path, content)
+    for path in store.files.listing(layout.commit_folder(place.trial.id)):
+        store.files.delete(path)
+    commits.publish(store.files, replace(commit, checkpoints=entries))
+
+
+JUNK = {"no safetensors": b"x" * 100, "of another network": checkpoints.encode({"w": torch.zeros(3)})}
+
+
+@pytest.mark.parametrize(("name", "is_gone"), [("no safetensors", False), *((name, True) for name in JUNK)])
+def test_a_commit_of_what_is_no_checkpoint_is_set_aside(tmp_path: Path, name: str, is_gone: bool) -> None:
+    """No training can give it. The first launch says so in a line, and the next one trains anew.
+
+    is_gone: `verify` has set it aside.
+    """
+    place = Place(tmp_path / "other", stages={"evaluate": {}})
+    place.train()
+    before = place.path(T).read_bytes()
+    commit_junk(place, T, JUNK[name])
+    if is_gone:
+        place.store.quarantine(layout.checkpoint(place.trial.id, T))
+    outcome = carry_out([place.work], place.store, place.home, lambda event: None)
+    (line,) = outcome.failures.values()
+    assert f"{layout.checkpoint(place.trial.id, T)} was committed as a checkpoint, and " in line
+    assert line.endswith("; it is set aside, and the same command computes it again")
+    assert place.store.commit(place.trial.id) is None
+    outcome = carry_out([place.work], place.store, place.home, lambda event: None)
+    assert not outcome.failures
+    assert place.path(T).read_bytes() == before
+
+
+def test_such_a_commit_in_a_generation_names_the_way_out(tmp_path: Path) -> None:
+    place = Place(tmp_path / "other", stages={"evaluate": {}})
+    place.train()
+    commit_junk(place, T, JUNK["no safetensors"])
+    store = place.store
+    assert compact(store.files) is not None
+    for path in store.files.listing(layout.COMMITS):
+        store.files.delete(path)
+    outcome = carry_out([place.work], place.store, place.home, lambda event: None)
+    (line,) = outcome.failures.values()
+    assert f"; {command('store rm SWEEP', store.uri)} removes the sweep whose training it is" in line
 
 
 def test_a_replay_that_cannot_match_is_a_recorded_failure(tmp_path: Path) -> None:

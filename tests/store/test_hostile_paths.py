@@ -262,6 +262,16 @@ def test_what_is_no_list_of_pruned_epochs(store: Store, content: str) -> None:
         assert checkpoints.read_pruned(store.files, TRIAL) == set()
 
 
+def test_a_list_of_pruned_epochs_that_was_changed(store: Store) -> None:
+    """A flipped bit may leave a list of other epochs. These would never be trained again."""
+    content = b"[1, 3]"
+    store.files.put(layout.pruned(TRIAL, content), content)
+    assert checkpoints.read_pruned(store.files, TRIAL) == {1, 3}
+    store.files.put(layout.pruned(TRIAL, content), b"[1, 2]")
+    with pytest.warns(MemlocWarning, match=r"is no list of epochs \(its content does not match its name\)"):
+        assert checkpoints.read_pruned(store.files, TRIAL) == set()
+
+
 # --- symbolic links
 
 
