@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from configparser import ConfigParser
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -121,13 +122,27 @@ def test_ray_that_does_not_come_up_is_one_line(monkeypatch: pytest.MonkeyPatch) 
         connect._start(Resources(cpus=1, gpus=0), "run", None)
 
 
-def test_a_service_goes_on_after_ray_was_lost() -> None:
-    """But not after what another start would not mend. A raylet that the kernel ends for its memory needs no hand."""
+@pytest.fixture
+def service() -> ConfigParser:
+    """The service of docs/clusters.md."""
     page = (Path(__file__).parents[2] / "docs" / "clusters.md").read_text(encoding="utf-8")
-    (line,) = [line for line in page.splitlines() if line.startswith("RestartPreventExitStatus=")]
-    ends = {int(code) for code in line.partition("=")[2].split()}
+    parsed = ConfigParser(interpolation=None)
+    parsed.read_string(page.partition("```ini\n")[2].partition("```")[0])
+    return parsed
+
+
+def test_a_service_goes_on_after_ray_was_lost(service: ConfigParser) -> None:
+    """But not after what another start would not mend. A raylet that the kernel ends for its memory needs no hand."""
+    ends = {int(code) for code in service["Service"]["RestartPreventExitStatus"].split()}
     assert ends == {MemlocError.exit_code, UsageError.exit_code, StoreError.exit_code, 130}
     assert RayLostError.exit_code not in {0, *ends}
+
+
+def test_a_service_gives_up_if_ray_can_never_start(service: ConfigParser) -> None:
+    """The limit is reached, though each start waits for the restart, imports and waits for Ray."""
+    assert service["Unit"]["StartLimitIntervalSec"] == "1h"
+    start = int(service["Service"]["RestartSec"]) + 120
+    assert 1 < int(service["Unit"]["StartLimitBurst"]) < 3600 / start
 
 
 def test_the_exit_code_when_ray_is_lost() -> None:
