@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
+from memloc.store import layout
 from tests.faults import __main__ as matrix
 from tests.faults import case as cases
+from tests.faults import damage
 from tests.faults.case import Case, Result
-from tests.faults.scenarios import Scenario
+from tests.faults.scenarios import SCENARIOS, Scenario
 
 Run = Callable[..., tuple[int, list[tuple[str, int]]]]
 
@@ -61,8 +63,18 @@ def test_a_result_counts_for_its_seed_and_its_code(run: Run, tmp_path: Path) -> 
     page = (tmp_path / "page.md").read_text()
     assert "seed 0, memloc's code beef" in page
     assert "| cases | 2 |" in page
+    assert "| faults injected | 2 |\n| faults survived (their case ended as an undisturbed run) | 2 |" in page
     assert run(code="c0de", names="one two three") == (0, [("three", 0)])
     assert "| cases | 3 |" in (tmp_path / "page.md").read_text()
+
+
+def test_every_kind_of_file_is_damaged() -> None:
+    """The kinds are those of the store's layout. The scenario fails unless it meets files of all of its kinds."""
+    assert {*layout.KINDS, layout.QUARANTINED, layout.TEMPORARY_FILE} == damage.KINDS
+    between = [scenario for scenario in SCENARIOS if scenario.run is damage.damaged]
+    assert {scenario.ray for scenario in between} == {"", "local"}
+    in_one_process = sum(scenario.times for scenario in between if not scenario.ray)
+    assert in_one_process >= len(damage.WAYS)  # case by case another way for each kind
 
 
 def test_a_page_keeps_its_date_if_nothing_runs(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +92,7 @@ def test_results_of_before_count_for_nothing(run: Run, tmp_path: Path) -> None:
     assert run() == (0, [("one", 0), ("two", 0)])
 
 
-def test_the_exit_code_says_what_was_not_run(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_exit_code_says_what_was_not_run(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """`make test-all` must not call that done."""
     assert run("--minutes", "0") == (3, [])
     assert "not finished: 2 cases have not run with this code and seed" in capsys.readouterr().out
@@ -88,6 +100,7 @@ def test_the_exit_code_says_what_was_not_run(run: Run, capsys: pytest.CaptureFix
     assert run("--minutes", "0") == (3, [])
     assert run() == (0, [("two", 0)])
     assert run(names="one two bad") == (1, [("bad", 0)])
+    assert "| faults survived (their case ended as an undisturbed run) | 2 |" in (tmp_path / "page.md").read_text()
     assert run("--minutes", "0", names="one two bad three") == (1, [])
 
 

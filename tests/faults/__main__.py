@@ -71,7 +71,7 @@ def prepared(scenario: Scenario, number: int, seed: int, server: str) -> Iterato
             if scenario.on == "small":
                 subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m", "memloc", disk], check=True)
                 ends.callback(subprocess.run, ["umount", "--lazy", disk], check=True)
-        yield Case(home, uri, uri, scenario.ray, draws)
+        yield Case(home, uri, uri, scenario.ray, draws, number)
 
 
 def undisturbed(out: Path, code: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from memloc.store import Files
+from memloc.store import Files, checkpoints, layout
 from tests.run.prepared import Program
 from tests.run.programs import SMALL, contents, descendants, encoded, memloc, started
 
@@ -28,8 +28,9 @@ class Case:
     """A sweep on a store of its own.
 
     home: the folder of its logs. uri: the store as the sweep reaches it. direct: as the check reaches it. ray: `local`,
-    `cluster` for a scenario that has one, or "": in one process. draws: the case's own random numbers. faults: {kind: how
-    many were injected}. codes: the exit code of every launch. said: the end of what the last one said.
+    `cluster` for a scenario that has one, or "": in one process. draws: the case's own random numbers. number: its place
+    among the cases of its scenario. faults: {kind: how many were injected}. codes: the exit code of every launch. said: the
+    end of what the last one said.
     """
 
     home: Path
@@ -37,6 +38,7 @@ class Case:
     direct: str
     ray: str
     draws: random.Random
+    number: int = 0
     faults: Counter[str] = field(default_factory=Counter)
     launches: int = 0
     codes: list[int] = field(default_factory=list)
@@ -144,7 +146,15 @@ def compared(case: Case, whole: str) -> tuple[int, int, int]:
         lost, doubled = lost + max(0, -difference), doubled + max(0, difference)
         changed += encoded(table) != encoded(found[name])
     a, b = (_checkpoints(uri) for uri in (whole, case.direct))
-    return lost, doubled, changed + sum(a[path] != b.get(path) for path in a)
+    gone = _pruned(case.direct) - b.keys()
+    return lost, doubled, changed + sum(a[path] != b.get(path) for path in a.keys() - gone)
+
+
+def _pruned(uri: str) -> set[str]:
+    """The checkpoints that the store says were removed on purpose."""
+    files = Files(uri)
+    trials = layout.by_trial(files.listing(layout.CHECKPOINTS))
+    return {layout.checkpoint(trial, epoch) for trial in trials for epoch in checkpoints.read_pruned(files, trial)}
 
 
 def _checkpoints(uri: str) -> dict[str, bytes]:

@@ -77,14 +77,15 @@ class Machines:
 
     def network(self, up: bool) -> None:
         """Cuts the network between them, or mends it."""
-        _ip("-n", self.names[0], "link", "set", "veth0", "up" if up else "down")
+        ip("-n", self.names[0], "link", "set", "veth0", "up" if up else "down")
 
     def prefix(self, which: int) -> tuple[str, ...]:
         """What begins a command on a machine."""
         return "ip", "netns", "exec", self.names[which]
 
 
-def _ip(*arguments: str) -> None:
+def ip(*arguments: str) -> None:
+    """Runs `ip ARGUMENTS`."""
     subprocess.run(["ip", *arguments], check=True, capture_output=True)
 
 
@@ -96,13 +97,13 @@ def two_machines(case: Case, offset: float = 0.0) -> Iterator[Machines]:
     secret = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0", **QUICK}
     with ExitStack() as ends:
         for name in names:
-            _ip("netns", "add", name)
+            ip("netns", "add", name)
             ends.callback(subprocess.run, ["ip", "netns", "del", name], capture_output=True)
-        _ip("link", "add", "veth0", "netns", names[0], "type", "veth", "peer", "name", "veth0", "netns", names[1])
+        ip("link", "add", "veth0", "netns", names[0], "type", "veth", "peer", "name", "veth0", "netns", names[1])
         for number, name in enumerate(names, 1):
-            _ip("-n", name, "addr", "add", f"10.77.0.{number}/24", "dev", "veth0")
-            _ip("-n", name, "link", "set", "veth0", "up")
-            _ip("-n", name, "link", "set", "lo", "up")
+            ip("-n", name, "addr", "add", f"10.77.0.{number}/24", "dev", "veth0")
+            ip("-n", name, "link", "set", "veth0", "up")
+            ip("-n", name, "link", "set", "lo", "up")
         machines = Machines(names, "10.77.0.1:6399", secret, [])
         log = ends.enter_context(open(case.home / "nodes.log", "wb"))
         clock = ends.enter_context(with_clock(offset))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from memloc.store import Files, layout
 from tests.faults.case import Case
 from tests.faults.proxy import Proxy
 
@@ -22,11 +23,13 @@ def proxied(kinds: list[str], rate: float) -> Callable[[Case], None]:
 
 
 def gone(seconds: float) -> Callable[[Case], None]:
-    """No server for a while."""
+    """No server for a while, once a trial is at work."""
 
     def run(case: Case) -> None:
+        files = Files(case.direct)
         with Behind(case, [], 0.0) as proxy, case.launched() as process:
-            case.rest(process, case.draws.uniform(3, 8))
+            assert case.wait(process, lambda: files.listing(layout.LEASES)), "it has ended before"
+            case.rest(process, case.draws.uniform(1, 6))
             proxy.gone = True
             time.sleep(seconds)
             proxy.gone = False
@@ -36,12 +39,17 @@ def gone(seconds: float) -> Callable[[Case], None]:
     return run
 
 
+def server_of(uri: str) -> str:
+    """HOST:PORT of the server of a store."""
+    return uri.split("endpoint_override=")[1].split("&")[0]
+
+
 class Behind:
     """Meanwhile the sweep reaches its store through a proxy."""
 
     def __init__(self, case: Case, kinds: list[str], rate: float) -> None:
         self.case, self.before = case, case.uri
-        server = case.uri.split("endpoint_override=")[1].split("&")[0]
+        server = server_of(case.uri)
         self.proxy = Proxy(server, kinds, rate, seed=case.draws.randrange(1 << 30))
         case.uri = case.uri.replace(server, self.proxy.address)
 

@@ -20,21 +20,23 @@ _OWN = {"connection", "transfer-encoding", "date", "server", "keep-alive"}
 
 
 class Proxy:
-    """Listens on a port of 127.0.0.1 and passes requests on to `upstream` (HOST:PORT).
+    """Listens on a port of `host` and passes requests on to `upstream` (HOST:PORT).
 
     kinds: the faults that a request may meet. rate: the probability of a fault, by a keyed generator. done: how many of each
     kind were injected. gone: while true, every connection is reset, as if no server were there.
     """
 
-    def __init__(self, upstream: str, kinds: Sequence[str] = (), rate: float = 0.0, seed: int = 0) -> None:
+    def __init__(
+        self, upstream: str, kinds: Sequence[str] = (), rate: float = 0.0, seed: int = 0, host: str = "127.0.0.1"
+    ) -> None:
         assert set(kinds) <= set(FAULTS), kinds
         self.upstream, self.kinds, self.rate = upstream, list(kinds), rate
         self.done: Counter[str] = Counter()
         self.gone = False
         self.denied: dict[str, int] = {}  # {path: how often it is still denied after it was written}
         self._random, self._lock = random.Random(seed), threading.Lock()
-        self._server = _Server(self)
-        self.address = f"127.0.0.1:{self._server.server_port}"
+        self._server = _Server(self, host)
+        self.address = f"{host}:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
 
     def __enter__(self) -> Proxy:
@@ -73,9 +75,9 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, proxy: Proxy) -> None:
+    def __init__(self, proxy: Proxy, host: str) -> None:
         self.proxy = proxy
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__((host, 0), _Handler)
 
     def handle_error(self, request: object, client_address: object) -> None:
         """A client has closed its connection."""

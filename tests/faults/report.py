@@ -28,10 +28,14 @@ def write(path: Path, results: Sequence[Result], left: int) -> None:
     for result in results:
         kinds.update(result.faults)
     total = kinds.total()
+    idle = sum(not r.faults for r in results)
+    survived = sum(sum(r.faults.values()) for r in results if not _is_bad(r))
     summary = [
         ("faults injected", total),
+        ("faults survived (their case ended as an undisturbed run)", survived),
         ("cases", len(results)),
         *([("cases that have not been run yet", left)] if left else []),
+        *([("cases in which no fault came, since their sweeps were over before", idle)] if idle else []),
         ("cases that ended as an undisturbed run", sum(not _is_bad(r) for r in results)),
         ("rows lost", sum(r.lost for r in results)),
         ("rows doubled", sum(r.doubled for r in results)),

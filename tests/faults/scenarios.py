@@ -7,8 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.faults.case import Case
-from tests.faults.damage import damaged, damaged_under_way, from_the_future
+from tests.faults.damage import damaged, damaged_under_way
 from tests.faults.disk import full, full_for_too_long, read_only
+from tests.faults.drivers import from_the_future, one_is_cut_off, one_is_killed
 from tests.faults.machines import clock_is_off, lost_node, partition
 from tests.faults.object_store import PROXY, gone, proxied
 from tests.faults.processes import ended_by, killed, process_of_ray, server_of_ray, twice, two_drivers
@@ -49,9 +50,21 @@ SCENARIOS = (
     Scenario("Ray: raylet", server_of_ray("raylet/raylet", "the raylet"), ray="local", times=2),
     Scenario("Ray: GCS", server_of_ray("gcs/gcs_server", "the GCS"), ray="local", times=2),
     Scenario("Ray: a full disk", full, on="small", ray="local"),
+    Scenario("Ray: a read-only file system", read_only, on="small", ray="local"),
     Scenario("Ray: SIGTERM", ended_by(signal.SIGTERM, "SIGTERM"), ray="local"),
+    Scenario("Ray: Ctrl-C", ended_by(signal.SIGINT, "Ctrl-C"), ray="local"),
+    Scenario("Ray: Ctrl-C twice", twice, ray="local"),
+    Scenario("Ray: damaged files", damaged, ray="local", times=2),
+    Scenario("Ray: checkpoints damaged under way", damaged_under_way, ray="local"),
+    Scenario("Ray: dates from the future", from_the_future, ray="local"),
     Scenario("Ray: an S3 server that fails", proxied(PROXY, 0.04), on="s3", ray="local", times=2),
+    Scenario("Ray: an S3 server that hangs", proxied(["hang"], 0.01), on="s3", ray="local"),
+    Scenario("Ray: an S3 server that is gone for a minute", gone(60.0), on="s3", ray="local"),
+    Scenario("Ray: an S3 server that is gone for five minutes", gone(300.0), on="s3", ray="local"),
     Scenario("Ray: two drivers", two_drivers, ray="local"),
+    Scenario("two machines with a driver each: one is lost", one_is_killed, on="s3", times=2),
+    Scenario("two machines with a driver each: one is cut off", one_is_cut_off, on="s3", times=2),
+    Scenario("Ray: two machines with a driver each: one is cut off", one_is_cut_off, on="s3", ray="local"),
     Scenario("clocks two minutes off", clock_is_off, times=2),
     Scenario("two machines: a network that is cut", partition, ray="cluster", times=2),
     Scenario("two machines: one is lost", lost_node, ray="cluster"),
