@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -41,10 +43,20 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr(matrix.cards, "hide", lambda: None)
     monkeypatch.setattr(matrix, "undisturbed", lambda out, code: "")
 
+    @contextmanager
+    def beside(options: Any, minutes: float) -> Iterator[None]:
+        yield
+        with (tmp_path / "out" / "results.jsonl").open("a") as file:  # as the other process does
+            file.write(json.dumps(asdict(Result("waits", 0, {"gone": 1}, 1, [0], 1.0, 0, 0, 0, 0, "", 0, "c0de"))) + "\n")
+
+    monkeypatch.setattr(matrix, "beside", beside)
+
     def call(*arguments: str, code: str = "c0de", names: str = "one two") -> tuple[int, list[tuple[str, int]]]:
         ran.clear()
         monkeypatch.setattr(matrix, "code", lambda: code)
-        monkeypatch.setattr(matrix, "SCENARIOS", [Scenario(name, lambda case: None) for name in names.split()])
+        monkeypatch.setattr(
+            matrix, "SCENARIOS", [Scenario(name, lambda _: None, waits=name == "waits") for name in names.split()]
+        )
         monkeypatch.setattr(sys, "argv", ["tests.faults", str(tmp_path / "out"), *arguments])
         with pytest.raises(SystemExit) as ended:
             matrix.main()
@@ -66,6 +78,21 @@ def test_a_result_counts_for_its_seed_and_its_code(run: Run, tmp_path: Path) -> 
     assert "| faults injected | 2 |\n| faults survived (their case ended as an undisturbed run) | 2 |" in page
     assert run(code="c0de", names="one two three") == (0, [("three", 0)])
     assert "| cases | 3 |" in (tmp_path / "page.md").read_text()
+
+
+def test_what_waits_runs_in_another_process(run: Run, tmp_path: Path) -> None:
+    """With results of its own in the same file, so the page has them, and the next launch runs neither."""
+    assert run(names="one waits two") == (0, [("one", 0), ("two", 0)])
+    assert "| cases | 3 |" in (tmp_path / "page.md").read_text()
+    assert run(names="one waits two") == (0, [])
+
+
+def test_the_other_process_runs_what_waits_alone(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):  # it ends without an exit code of its own
+        run("--waiting", names="one waits two")
+    lines = (tmp_path / "out" / "results.jsonl").read_text().splitlines()
+    assert [json.loads(line)["name"] for line in lines] == ["waits"]
+    assert not (tmp_path / "page.md").exists()
 
 
 def test_every_kind_of_file_is_damaged() -> None:

@@ -17,13 +17,17 @@ from tests.faults.processes import ended_by, killed, process_of_ray, server_of_r
 
 @dataclass(frozen=True)
 class Scenario:
-    """run: injects the faults. on: `disk`, `small` (a small file system of its own) or `s3`. times: how many cases of it."""
+    """run: injects the faults. on: `disk`, `small` (a small file system of its own) or `s3`. times: how many cases of it.
+
+    waits: it mostly waits, so that another process runs it beside the others.
+    """
 
     name: str
     run: Callable[[Case], None]
     on: str = "disk"
     ray: str = ""
     times: int = 1
+    waits: bool = False
 
 
 SCENARIOS = (
@@ -36,12 +40,12 @@ SCENARIOS = (
     Scenario("a disk that is full for too long", full_for_too_long, on="small", times=2),
     Scenario("damaged files", damaged, times=4),
     Scenario("checkpoints damaged under way", damaged_under_way, times=3),
-    Scenario("dates from the future", from_the_future, times=2),
+    Scenario("dates from the future", from_the_future, times=2, waits=True),
     Scenario("two drivers", two_drivers, times=3),
     Scenario("an S3 server that fails", proxied(PROXY, 0.06), on="s3", times=3),
-    Scenario("an S3 server that hangs", proxied(["hang"], 0.01), on="s3"),
-    Scenario("an S3 server that is gone for a minute", gone(60.0), on="s3"),
-    Scenario("an S3 server that is gone for five minutes", gone(300.0), on="s3"),
+    Scenario("an S3 server that hangs", proxied(["hang"], 0.01), on="s3", waits=True),
+    Scenario("an S3 server that is gone for a minute", gone(60.0), on="s3", waits=True),
+    Scenario("an S3 server that is gone for five minutes", gone(300.0), on="s3", waits=True),
     Scenario("Ray: kills of the driver", killed, ray="local", times=2),
     Scenario("Ray: trainers", process_of_ray("ray::train", "a trainer", 3), ray="local", times=2),
     Scenario("Ray: tasks", process_of_ray("ray::run_parts", "a task", 3), ray="local", times=2),
@@ -56,15 +60,15 @@ SCENARIOS = (
     Scenario("Ray: Ctrl-C twice", twice, ray="local"),
     Scenario("Ray: damaged files", damaged, ray="local", times=2),
     Scenario("Ray: checkpoints damaged under way", damaged_under_way, ray="local"),
-    Scenario("Ray: dates from the future", from_the_future, ray="local"),
+    Scenario("Ray: dates from the future", from_the_future, ray="local", waits=True),
     Scenario("Ray: an S3 server that fails", proxied(PROXY, 0.04), on="s3", ray="local", times=2),
-    Scenario("Ray: an S3 server that hangs", proxied(["hang"], 0.01), on="s3", ray="local"),
-    Scenario("Ray: an S3 server that is gone for a minute", gone(60.0), on="s3", ray="local"),
-    Scenario("Ray: an S3 server that is gone for five minutes", gone(300.0), on="s3", ray="local"),
+    Scenario("Ray: an S3 server that hangs", proxied(["hang"], 0.01), on="s3", ray="local", waits=True),
+    Scenario("Ray: an S3 server that is gone for a minute", gone(60.0), on="s3", ray="local", waits=True),
+    Scenario("Ray: an S3 server that is gone for five minutes", gone(300.0), on="s3", ray="local", waits=True),
     Scenario("Ray: two drivers", two_drivers, ray="local"),
-    Scenario("two machines with a driver each: one is lost", one_is_killed, on="s3", times=2),
-    Scenario("two machines with a driver each: one is cut off", one_is_cut_off, on="s3", times=2),
-    Scenario("Ray: two machines with a driver each: one is cut off", one_is_cut_off, on="s3", ray="local"),
+    Scenario("two machines with a driver each: one is lost", one_is_killed, on="s3", times=2, waits=True),
+    Scenario("two machines with a driver each: one is cut off", one_is_cut_off, on="s3", times=2, waits=True),
+    Scenario("Ray: two machines with a driver each: one is cut off", one_is_cut_off, on="s3", ray="local", waits=True),
     Scenario("clocks two minutes off", clock_is_off, times=2),
     Scenario("two machines: a network that is cut", partition, ray="cluster", times=2),
     Scenario("two machines: one is lost", lost_node, ray="cluster"),
