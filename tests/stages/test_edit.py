@@ -17,13 +17,13 @@ from torch import Tensor, nn
 from memloc.config import FieldError
 from memloc.models.groups import Network
 from memloc.models.inference import logits
+from memloc.models.running_statistics import recompute_statistics
 from memloc.models.weight_matrices import weight_matrices
 from memloc.stages.base import NetworkFacts, Size
 from memloc.stages.edit import compute
 from memloc.stages.edit.config import BUDGETS, RANKS, RHO, Edit, EditConfig, ResolvedEdit
 from memloc.stages.edit.covariances import Covariances, covariances
 from memloc.stages.edit.kept_weights import RANKED, Layer, fewest
-from memloc.stages.edit.running_statistics import recompute_statistics
 from memloc.stages.evaluate.config import Evaluate, EvaluateConfig
 from tests.models.plain import GROUPS, Plain
 from tests.stages.conftest import TIED, Trained, run_once
@@ -383,7 +383,7 @@ def test_statistics_of_the_edited_network(plain: Trained) -> None:
     """Against the moments of every batch norm's input, batch by batch, in float64; nothing else of the network changes."""
     network, images = plain.inputs().network(12), plain.data.x_test  # 360 images are two batches of 180
     before = {k: t.clone() for k, t in network.state_dict().items()}
-    recompute_statistics(network, torch.tensor(images), torch.arange(len(images)).flip(0), lambda rows: None)
+    recompute_statistics([network], network, torch.tensor(images), torch.arange(len(images)).flip(0), lambda rows: None)
     norms = {name: m for name, m in network.named_modules() if isinstance(m, nn.BatchNorm2d)}
     seen: dict[str, list[Tensor]] = {name: [] for name in norms}
     again = plain.inputs().network(12).double()
@@ -412,7 +412,7 @@ def test_recomputed_statistics_are_those_of_the_images(plain: Trained) -> None:
         (row,) = edits(plain, of, rho=(1.0,), ranks=("kfac",), bn=("recomputed",))
         network = plain.inputs().network(12)
         order = compute.stream(plain.config.seed, "edit statistics", of).permutation(len(images))
-        recompute_statistics(network, torch.tensor(images), torch.from_numpy(order), lambda rows: None)
+        recompute_statistics([network], network, torch.tensor(images), torch.from_numpy(order), lambda rows: None)
         assert tuple(row[k] for k in ("clean_acc", "noisy_acc", "noisy_true_acc", "test_acc")) == accuracies(plain, network)
 
 

@@ -23,16 +23,16 @@ from memloc.models.build import build
 from memloc.models.dropouts import OwnDropouts
 from memloc.models.groups import Network
 from memloc.models.inference import logits, margins
+from memloc.models.running_statistics import recompute_statistics
 from memloc.models.weight_gates import WeightGated
 from memloc.stages.edit.compute import Edited, edited_logits
-from memloc.stages.edit.running_statistics import recompute_statistics
 from memloc.stages.inputs import Inputs
 from memloc.stages.neurons.active import Active
 from memloc.stages.neurons.after import _predictions
 from memloc.stages.neurons.search import own_gradient
 from memloc.stages.neurons.task import Search, Task
 from memloc.stages.retrain.compute import Variant, _logits
-from memloc.stages.rewind.compute import rewound_logits
+from memloc.stages.rewind.compute import Rewound, rewound_logits
 from memloc.stages.training.forward import forward_pass
 from memloc.stages.training.loop import autocast
 from memloc.stages.training.mode import StepMasks, epoch_mode
@@ -166,6 +166,15 @@ def test_rewinding(name: str) -> None:
     check(z, 2, len(final.groups), placed.n, CLASSES)
 
 
+@pytest.mark.parametrize("name", ["resnet9", "timm transformer"])
+def test_rewinding_with_statistics_anew(name: str) -> None:
+    placed = Placed(name)
+    order, masks = torch.arange(placed.n, device=GPU), placed.masks("plain")
+    rewound = Rewound(placed.network.eval(), placed.made().eval(), placed.network.groups[1])
+    rewound.measure_statistics(placed.x, order, masks)
+    check(rewound.logits(placed.x, masks), placed.n, CLASSES)
+
+
 @pytest.mark.parametrize("name", list(NETWORKS))
 def test_retraining_evaluates(name: str) -> None:
     placed = Placed(name)
@@ -183,7 +192,8 @@ def test_edited_networks(name: str) -> None:
     network, masks = placed.network.eval(), placed.masks("plain")
     edits = [Edited(placed.made().eval(), group, {}) for group in network.groups[:2]]
     with torch.no_grad():
-        recompute_statistics(edits[0].network, placed.x, torch.arange(placed.n, device=GPU), masks)
+        edited = edits[0].network
+        recompute_statistics([edited], edited, placed.x, torch.arange(placed.n, device=GPU), masks)
     for z in edited_logits(network, edits, placed.x, masks):
         check(z, placed.n, CLASSES)
 

@@ -14,13 +14,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from memloc.config import FieldError
+from memloc.data import normalise
+from memloc.models import running_statistics
 from memloc.models.architectures import resolved
 from memloc.models.groups import Network
 from memloc.models.inference import logits
 from memloc.models.kept import Masks
-from memloc.stages.base import Size
+from memloc.stages.base import NetworkFacts, Size
 from memloc.stages.evaluate.config import Evaluate, EvaluateConfig
-from memloc.stages.rewind.compute import early_network, rewound_logits
+from memloc.stages.rewind.compute import early_network, rewound_logits, run_together, statistics_order
 from memloc.stages.rewind.config import Rewind, RewindConfig
 from tests.models import own_nets
 from tests.models.plain import GROUPS
@@ -58,7 +60,11 @@ def masks_of(trained: Trained, network: Network, mode: str) -> Callable[[Tensor]
 
 
 def naive_row(trained: Trained, group: str, epoch: int, buffers: str, mode: str) -> tuple[Any, ...]:
-    network, data = naive_network(trained, group, epoch, buffers), trained.data
+    return row_of(trained, naive_network(trained, group, epoch, buffers), group, epoch, mode)
+
+
+def row_of(trained: Trained, network: Network, group: str, epoch: int, mode: str) -> tuple[Any, ...]:
+    data = trained.data
     masks = masks_of(trained, network, mode)
     z = logits(network, torch.tensor(data.x), masks).double()
     y = torch.tensor(data.y)
@@ -74,13 +80,13 @@ def naive_row(trained: Trained, group: str, epoch: int, buffers: str, mode: str)
     return (group, epoch, *values["acc"], test_acc, *values["loss"])
 
 
-def assert_matches(found: dict[str, list[Any]], expected: list[tuple[Any, ...]]) -> None:
+def assert_matches(found: dict[str, list[Any]], expected: list[tuple[Any, ...]], rel: float = 1e-6) -> None:
     assert list(found) == COLUMNS
     rows = list(zip(*found.values(), strict=True))
     assert [r[:2] for r in rows] == [r[:2] for r in expected]
     for row, wanted in zip(rows, expected, strict=True):
         assert row[2:5] == wanted[2:5], row[:2]  # the same logits but for rounding: the same accuracies, exactly
-        assert row[5:] == pytest.approx(wanted[5:], rel=1e-6)
+        assert row[5:] == pytest.approx(wanted[5:], rel=rel)
 
 
 @pytest.mark.parametrize("buffers", ["final", "rewound"])
@@ -122,6 +128,80 @@ def test_logits_are_the_naive_ones(plain: Trained, epoch: int, buffers: str) -> 
         expected = logits(naive_network(plain, group, epoch, buffers), x)
         assert torch.equal(found[i], expected)
         torch.testing.assert_close(fast[i], expected, rtol=0, atol=2e-6 * float(expected.abs().max()))
+
+
+@pytest.fixture
+def batches(monkeypatch: pytest.MonkeyPatch, plain: Trained) -> int:
+    """Statistics are measured in so many batches."""
+    monkeypatch.setattr(running_statistics, "GROUP_SIZE", len(plain.data.x) // 3)
+    return 3
+
+
+@pytest.mark.parametrize("epoch", [0, 7, 12])
+def test_statistics_anew_against_pytorch(plain: Trained, epoch: int, batches: int) -> None:
+    """PyTorch's `update_bn` measures the statistics of the naive network, over the same batches."""
+    order = statistics_order(plain.config.seed, len(plain.data.x))
+    loader = [normalise(torch.tensor(plain.data.x)[rows]) for rows in order.tensor_split(batches)]
+    expected = []
+    for group in GROUPS:
+        network = naive_network(plain, group, epoch, "final")
+        before = {name: t.clone() for name, t in network.named_buffers()}
+        torch.optim.swa_utils.update_bn(loader, network)
+        assert not all(torch.equal(t, before[name]) for name, t in network.named_buffers())
+        expected.append(row_of(plain, network.eval(), group, epoch, "plain"))
+    found = rewind(plain, epoch, buffers="recomputed", epochs=(epoch,))
+    assert_matches(found, expected, rel=1e-4)
+    if epoch == 12:
+        assert len({row[2:] for row in zip(*found.values(), strict=True)}) == 1  # one network, whatever the group
+    else:
+        assert found["noisy_loss"] != rewind(plain, epoch, epochs=(epoch,))["noisy_loss"]
+
+
+@pytest.mark.parametrize("mode", ["plain", "own", "scaled", "dropped"])
+def test_statistics_anew_under_masks(tied: Trained, mode: str, batches: int) -> None:
+    """A loop over the same batches: the mean of each batch norm's inputs, and their variance, by a hook."""
+    expected = []
+    for group in GROUPS:
+        network = naive_network(tied, group, 1, "final")
+        measure_by_hooks(tied, network, masks_of(tied, network, mode), batches)
+        expected.append(row_of(tied, network, group, 1, mode))
+    assert_matches(rewind(tied, 1, mask_mode=mode, buffers="recomputed"), expected, rel=1e-4)
+
+
+def measure_by_hooks(trained: Trained, network: Network, masks: Callable[[Tensor], Masks | None], batches: int) -> None:
+    """Sets running statistics to the means over batches. Each batch is normalised by its own statistics."""
+    sums: dict[Any, list[Tensor]] = {m: [] for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)}
+
+    def own(norm: torch.nn.BatchNorm2d, given: tuple[Tensor], _: Tensor) -> Tensor:
+        x = given[0]
+        mean, var = x.mean((0, 2, 3)), x.var((0, 2, 3), unbiased=False)
+        sums[norm].append(torch.stack([mean, x.var((0, 2, 3), unbiased=True)]))
+        scale = norm.weight / (var + norm.eps).sqrt()
+        return (x - mean[:, None, None]) * scale[:, None, None] + norm.bias[:, None, None]
+
+    handles = [norm.register_forward_hook(own) for norm in sums]
+    order = statistics_order(trained.config.seed, len(trained.data.x))
+    with torch.no_grad():
+        for rows in order.tensor_split(batches):
+            network(normalise(torch.tensor(trained.data.x)[rows]), masks=masks(rows))
+    for handle in handles:
+        handle.remove()
+    for norm, measured in sums.items():
+        norm.running_mean, norm.running_var = torch.stack(measured).mean(0)
+
+
+def test_statistics_anew_do_not_depend_on_the_other_epochs(plain: Trained) -> None:
+    config = STAGE.resolve(RewindConfig(buffers="recomputed", epochs=(0, 7)), plain.config)
+    together = list(run_together(config, plain.inputs(), [{"epoch": 0}, {"epoch": 7}]))
+    for epoch, tables in zip((0, 7), together, strict=True):
+        assert dict(tables["rewind"]) == rewind(plain, epoch, buffers="recomputed", epochs=(0, 7))
+
+
+def test_statistics_anew_need_some(plain: Trained) -> None:
+    config, size = STAGE.resolve(RewindConfig(buffers="recomputed"), plain.config), Size(1, 0, 0, 1, ("a",), 2)
+    for has, problem in ((True, None), (False, "buffers: recomputed: the network has no batch norms; valid: final")):
+        found = STAGE.misfit(config, plain.config, size, NetworkFacts(1, (), has, {}, {}))
+        assert (found and f"{found.field}: {found}") == problem
 
 
 def test_rewinding_to_the_last_epoch_is_the_identity(plain: Trained, tied: Trained) -> None:

@@ -19,6 +19,7 @@ from torch import Tensor
 from memloc.data.device import images
 from memloc.models.groups import Network, State
 from memloc.models.inference import MaskSource, accuracy, groups_of, logits
+from memloc.models.running_statistics import recompute_statistics
 from memloc.models.weight_matrices import weight_matrices
 from memloc.seeds import stream
 from memloc.stages.base import Part, Tables
@@ -26,7 +27,6 @@ from memloc.stages.columns import ACCURACY_NAMES, columns_of
 from memloc.stages.edit.config import Budget, Images, Norms, Rank, ResolvedEdit, ranked, selections
 from memloc.stages.edit.covariances import covariances
 from memloc.stages.edit.kept_weights import RANKED, Kept, Layer
-from memloc.stages.edit.running_statistics import recompute_statistics
 from memloc.stages.inputs import Inputs
 from memloc.stages.set_accuracies import set_accuracies
 from memloc.stages.training.transfer import to_device
@@ -97,7 +97,8 @@ def _edited(config: ResolvedEdit, inputs: Inputs, epoch: int, of: Images) -> Ite
             edits = [_edit(network, mine, several[0], setting) for setting in settings[k : k + TOGETHER]]
             for edited in edits:
                 if edited.row["bn"] == "recomputed":
-                    recompute_statistics(edited.network, x, to_device(order, inputs.device), masks)
+                    copy = edited.network
+                    recompute_statistics([copy], copy, x, to_device(order, inputs.device), masks)
             for edited, accuracies in zip(edits, _evaluated(config, inputs, network, edits, masks), strict=True):
                 yield {"epoch": epoch, "groups": name, "images": of} | edited.row | accuracies
 

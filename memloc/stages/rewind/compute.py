@@ -3,11 +3,15 @@
 All groups of all epochs of a task are rewound in one pass over the data. The final network's state before every group is
 computed once per batch. Each version then runs its own group with the early weights and the rest of the network. Rewinding
 to the last epoch changes nothing and costs nothing.
+
+With `buffers: recomputed` each rewound network first gets the statistics that belong to its weights, so nothing is shared.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,14 +22,22 @@ from memloc.data.device import images
 from memloc.models.groups import Network, State
 from memloc.models.inference import MaskSource, accuracy, groups_of, set_mean
 from memloc.models.kept import Masks
+from memloc.models.running_statistics import recompute_statistics
+from memloc.seeds import stream
 from memloc.stages.base import Part, Tables
 from memloc.stages.inputs import Inputs
 from memloc.stages.rewind.config import RewindConfig
+from memloc.stages.training.transfer import to_device
 
 
 def run_together(config: RewindConfig, inputs: Inputs, parts: Sequence[Part]) -> Iterator[Tables]:
     """One row per group at each part's epoch t: accuracy and mean loss on S_c and S_n, accuracy on test."""
     final = inputs.network(inputs.train.epochs)
+    if config.buffers == "recomputed":
+        for part in parts:
+            z = _recomputed_logits(config, inputs, final, int(part["epoch"]))
+            yield {"rewind": _columns(final.groups, int(part["epoch"]), inputs, *z)}
+        return
     early = [early_network(config, inputs, final, int(part["epoch"])) for part in parts]
     masks, on_device = inputs.masks(final, config.mask_mode), inputs.on_device
     final = final.folded()
@@ -48,6 +60,59 @@ def early_network(config: RewindConfig, inputs: Inputs, final: Network, epoch: i
         parameters = dict(final.named_parameters(remove_duplicate=False))
         early.load_state_dict({k: v for k, v in final.state_dict().items() if k not in parameters}, strict=False)
     return early.folded()
+
+
+@dataclass(frozen=True)
+class Rewound:
+    """The final network with one group of another one, which has the same groups. It is called as a network is."""
+
+    final: Network
+    early: Network
+    group: str
+
+    def __call__(self, x: Tensor, masks: Masks | None = None) -> Tensor:
+        """Logits, float32 B×classes, of normalised images B×C×H×W."""
+        state: State = (x,)
+        for name in self.final.groups:
+            state = (self.early if name == self.group else self.final).run_group(name, state, masks=masks)
+        return state[0]
+
+    def measure_statistics(self, x: Tensor, order: Tensor, masks: MaskSource) -> None:
+        """Sets the running statistics to those of these images (uint8 n×C×H×W) in this order (int64 [n])."""
+        recompute_statistics([self.final, self.early], self, x, order, masks)
+
+    def folded(self) -> Rewound:
+        """A copy for evaluation mode whose batch norms are folded."""
+        return Rewound(self.final.folded(), self.early.folded(), self.group)
+
+    @torch.inference_mode()
+    def logits(self, x: Tensor, masks: MaskSource) -> Tensor:
+        """Logits of uint8 images n×C×H×W."""
+        return torch.cat([self(images(x[rows]), masks(rows)) for rows in groups_of(len(x), x.device)])
+
+
+def statistics_order(seed: int, n: int) -> Tensor:
+    """The order of the n training images in which statistics are measured, int64 [n]. seed: of the training."""
+    return torch.from_numpy(stream(seed, "rewind statistics").permutation(n))
+
+
+def _recomputed_logits(config: RewindConfig, inputs: Inputs, final: Network, epoch: int) -> tuple[Tensor, Tensor | None]:
+    """[groups, n, classes] of the training images and of the test images, each with the statistics of its own weights."""
+    data, masks = inputs.on_device, inputs.masks(final, config.mask_mode)
+    order = to_device(statistics_order(inputs.train.seed, len(data.x)), inputs.device)
+    early = inputs.network(epoch)
+    with_test = config.mask_mode != "own" and len(data.y_test) > 0
+    train_z, test_z = list[Tensor](), list[Tensor]()
+    for group in final.groups[:1] if epoch == inputs.train.epochs else final.groups:  # all of epoch T are one network
+        rewound = Rewound(deepcopy(final), deepcopy(early), group)
+        rewound.measure_statistics(data.x, order, masks)
+        rewound = rewound.folded()
+        train_z.append(rewound.logits(data.x, masks))
+        if with_test:
+            test_z.append(rewound.logits(data.x_test, masks))
+    of_all = [torch.stack(z).expand(len(final.groups), -1, -1) if z else None for z in (train_z, test_z)]
+    assert of_all[0] is not None
+    return of_all[0], of_all[1]
 
 
 def _columns(

@@ -7,8 +7,8 @@ from typing import Any, ClassVar, Literal
 
 import pyarrow as pa
 
-from memloc.config import Epochs, TrainConfig
-from memloc.stages.base import Part, Size, Stage
+from memloc.config import Epochs, FieldError, TrainConfig
+from memloc.stages.base import NetworkFacts, Part, Size, Stage
 from memloc.stages.columns import ACCURACIES, FLOAT, SMALL, TEXT, of_analysis
 from memloc.stages.fields import MaskedConfig, check_epochs, resolve_sets
 
@@ -18,9 +18,9 @@ class RewindConfig(MaskedConfig):
 
     epochs: Epochs | None = None
     """The epochs to which a layer is rewound; null: 0, 10, … and T. [paper §5.1, Figure 3]"""
-    buffers: Literal["final", "rewound"] = "final"
-    """The running statistics of the layer: final keeps those of epoch T, rewound takes those of the earlier epoch.
-    [paper: not said]
+    buffers: Literal["final", "rewound", "recomputed"] = "final"
+    """The running statistics: final keeps those of epoch T, rewound takes those of the earlier epoch for the layer,
+    recomputed measures those of all layers anew, over the training images, for each rewound network. [paper: not said]
     """
 
 
@@ -64,16 +64,28 @@ class Rewind(Stage[ResolvedRewind]):
     def keeps(self, config: ResolvedRewind) -> Sequence[int]:
         return config.epochs
 
+    def misfit(self, config: ResolvedRewind, train: TrainConfig, size: Size, network: NetworkFacts) -> FieldError | None:
+        if config.buffers == "recomputed" and not network.running_statistics:
+            return FieldError("buffers", "recomputed: the network has no batch norms; valid: final")
+        return None
+
+    def fits(self, train: TrainConfig, network: NetworkFacts) -> Mapping[str, str | None]:
+        return {"": None, "buffers: recomputed": None if network.running_statistics else "it has no batch norms"}
+
     def passes(self, config: ResolvedRewind, size: Size) -> float:
+        if config.buffers == "recomputed":  # each group alone: once for the statistics, and once to judge
+            return len(size.groups) * (2 * size.n + size.n_test)
         # One whole pass, and on average about half of the network for every group.
         return (1 + len(size.groups) / 2) * (size.n + size.n_test)
 
     def memory(self, config: ResolvedRewind, size: Size) -> int:
-        # A network; its logits with every group rewound, in chunks, joined, and joined with the others'.
-        return 4 * (size.parameters + 3 * len(size.groups) * max(size.n, size.n_test) * size.classes)
+        # A network, or two and two folded ones; its logits with every group rewound, in chunks, joined, and joined with the
+        # others'.
+        networks = 5 if config.buffers == "recomputed" else 1
+        return 4 * (networks * size.parameters + 3 * len(size.groups) * max(size.n, size.n_test) * size.classes)
 
     def shared(self, config: ResolvedRewind, size: Size) -> float:
-        return 1 / (1 + len(size.groups) / 2)  # the one whole pass
+        return 0.0 if config.buffers == "recomputed" else 1 / (1 + len(size.groups) / 2)  # the one whole pass
 
     def rows(self, config: ResolvedRewind, size: Size) -> Mapping[str, int]:
         return {"rewind": len(size.groups)}

@@ -1,8 +1,9 @@
-"""The running statistics of a network's batch norms, anew."""
+"""The running statistics of batch norms, anew."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Int64, UInt8
@@ -15,19 +16,26 @@ from memloc.models.inference import GROUP_SIZE, MaskSource
 
 @torch.no_grad()
 def recompute_statistics(
-    network: Network, x: UInt8[Tensor, "n c h w"], order: Int64[Tensor, " n"], masks: MaskSource
+    networks: Sequence[Network],
+    run: Callable[..., object],
+    x: UInt8[Tensor, "n c h w"],
+    order: Int64[Tensor, " n"],
+    masks: MaskSource,
 ) -> None:
     """Sets them to the means of the statistics of batches, which come in this order and are as large as each other.
 
-    All else is in evaluation mode, then as before.
+    networks: have the batch norms. run: runs them, with images (float32 B×C×H×W, normalised) and `masks`. All else is in
+    evaluation mode, and so are the networks afterwards.
     """
-    norms = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    network.eval()
+    norms = [m for network in networks for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    for network in networks:
+        network.eval()
     for norm in norms:
         norm.reset_running_stats()
         norm.train()
     for k, rows in enumerate(order.tensor_split(math.ceil(len(order) / GROUP_SIZE))):
         for norm in norms:
             norm.momentum = 1 / (k + 1)  # the mean so far; PyTorch's own (None) reads a counter from the device each time
-        network(images(x[rows]), masks=masks(rows))
-    network.eval()
+        run(images(x[rows]), masks=masks(rows))
+    for network in networks:
+        network.eval()
