@@ -79,13 +79,14 @@ def holders(files: Files) -> set[str]:
 
 def _two(case: Case, disturbed: Callable[[Machine, subprocess.Popen[str], subprocess.Popen[str]], None]) -> None:
     """Both begin the sweep. disturbed: called with the second machine, its driver and the other, when both have a trial."""
-    files = Files(case.direct)
+    files, one_cpu = Files(case.direct), ("--cpus", "1") if case.ray else ()  # with two a driver may take all trials
     with machines_of(case) as (first, second), ExitStack() as ends:
         one, other = (
-            ends.enter_context(launched(case, "--store", machine.uri, prefix=machine.prefix)) for machine in (first, second)
+            ends.enter_context(launched(case, "--store", machine.uri, *one_cpu, prefix=machine.prefix))
+            for machine in (first, second)
         )
         case.faults["two drivers on two machines"] += 1
-        wait_until(lambda: holders(files) >= {first.name, second.name}, 120)
+        wait_until(lambda: holders(files) >= {first.name, second.name}, LONGEST)
         time.sleep(case.draws.uniform(0, 3))
         assert second.name in holders(files), "its work was over"
         disturbed(second, other, one)

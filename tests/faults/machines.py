@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.faults.case import Case
+from tests.faults.case import LONGEST, Case
 from tests.run.clusters import RAY
 from tests.run.programs import environment, kill_tree
 from tests.waiting import wait_until
@@ -57,7 +57,7 @@ def launched(case: Case, *options: str, prefix: Sequence[str] = (), **environ: s
     )
     try:
         yield process
-        _, err = process.communicate(timeout=420)
+        _, err = process.communicate(timeout=LONGEST)
         case.codes.append(process.returncode)
         case.said = err[-1500:]
         assert "Traceback" not in err, err

@@ -62,7 +62,7 @@ SCENARIOS = (
     Scenario("Ray: checkpoints damaged under way", damaged_under_way, ray="local"),
     Scenario("Ray: dates from the future", from_the_future, ray="local", waits=True),
     Scenario("Ray: an S3 server that fails", proxied(PROXY, 0.04), on="s3", ray="local", times=2),
-    Scenario("Ray: an S3 server that hangs", proxied(["hang"], 0.01), on="s3", ray="local", waits=True),
+    Scenario("Ray: an S3 server that hangs", proxied(["hang"], 0.004), on="s3", ray="local", waits=True),
     Scenario("Ray: an S3 server that is gone for a minute", gone(60.0), on="s3", ray="local", waits=True),
     Scenario("Ray: an S3 server that is gone for five minutes", gone(300.0), on="s3", ray="local", waits=True),
     Scenario("Ray: two drivers", two_drivers, ray="local"),
