@@ -89,17 +89,53 @@ class OwnCode:
 
 
 @contextmanager
-def staying(code: OwnCode | None, what: str) -> Iterator[None]:
-    """In it `sys.exit` of this file is an OwnCodeError, for it would end a process that computes other things too.
+def staying(what: str = "") -> Iterator[None]:
+    """In it `sys.exit` of a user's file is an OwnCodeError, for it would end a process that computes other things too.
 
     What a signal's handler raises in its middle still ends the process. what: which code this is, for the message.
     """
     try:
         yield
     except SystemExit as error:
-        last = traceback.extract_tb(error.__traceback__)[-1].filename
-        if code is None or (last != code.origin and "_sitebuiltins" not in last):  # where `exit` and `quit` are from
+        code = _leaves(error)
+        if code is None:
             raise
+        raise OwnCodeError(f"{code.origin}: {what + ' ' if what else ''}raises {code.explained(error)}") from error
+
+
+def _leaves(error: SystemExit) -> OwnCode | None:
+    """The user's file whose code ends the process, by itself or with `exit` and `quit`; None: others do."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if len(frames) > 1 and "_sitebuiltins" in frames[-1].f_code.co_filename:
+        frames.pop()
+    code = frames[-1].f_globals.get("__own_code__")
+    return code if isinstance(code, OwnCode) else None
+
+
+def told(error: BaseException) -> str | None:
+    """What a user's file raises, in a line; None where the exception has passed through no such file."""
+    if isinstance(error, SystemExit):
+        code = _leaves(error)
+    else:
+        frames = [frame.f_globals.get("__own_code__") for frame, _ in traceback.walk_tb(error.__traceback__)]
+        code = next((found for found in reversed(frames) if isinstance(found, OwnCode)), None)
+    return None if code is None else f"{code.origin}: raises {code.explained(error)}"
+
+
+@contextmanager
+def telling(code: OwnCode, what: str) -> Iterator[None]:
+    """In it whatever this file raises is an OwnCodeError of a line. what: which code this is, for the message.
+
+    A UsageError, such as that of a table that is not there, is told with the same place. Other errors of memloc's stay as
+    they are: they are of the store.
+    """
+    try:
+        yield
+    except UsageError as error:
+        raise OwnCodeError(*(f"{code.origin}: {what}: {problem}" for problem in error.problems)) from error
+    except MemlocError:
+        raise
+    except BROKEN as error:
         raise OwnCodeError(f"{code.origin}: {what} raises {code.explained(error)}") from error
 
 

@@ -88,9 +88,7 @@ class Reader:
         """
         if name in VIEWS:
             return self.sql(f"SELECT * FROM {name} ORDER BY ALL")
-        if name not in self.tables:
-            valid = [*self.tables, *VIEWS]
-            raise UsageError(f"{name}: no such table or view{nearest(name, valid)}; valid: {', '.join(valid)}")
+        self._check(name)
         self._warn_of_versions(name)
         return tables.read(self.store.files, self.seen.behind(name), name, self._known)
 
@@ -183,8 +181,14 @@ class Reader:
             other._register(self._names.values())
             return other._as_arrow(statement.sql)
 
+    def _check(self, name: str) -> None:
+        if name not in self.tables:
+            valid = [*self.tables, *VIEWS]
+            raise UsageError(f"{name}: no such table or view{nearest(name, valid)}; valid: {', '.join(valid)}")
+
     def schema(self, name: str) -> pa.Schema:
-        """The columns of a table and their types."""
+        """The columns of a table and their types; raises UsageError where there is no such table."""
+        self._check(name)
         return self._known[name] if name in self._known else tables.dataset(
             self.store.files, self.seen.behind(name), name, self._known
         ).schema  # fmt: skip

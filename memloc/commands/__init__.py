@@ -201,3 +201,16 @@ def _run() -> None:
         if isinstance(error, DeviceError):
             go_on_in_a_new_process()
         sys.exit(error.exit_code)
+    except (Exception, SystemExit) as error:
+        said = _of_own_code(error)
+        if said is None:
+            raise
+        print(terminal.plain(f"memloc: {said}"), file=sys.stderr)
+        sys.exit(2)
+
+
+def _of_own_code(error: BaseException) -> str | None:
+    """What a file of the user's raises, in a line. Most of it is told with its place before it comes here."""
+    own_code = sys.modules.get("memloc.own_code")  # else there is no such file, and importing it would take time
+    said: str | None = own_code.told(error) if own_code else None
+    return said

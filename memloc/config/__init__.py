@@ -4,7 +4,7 @@ A configuration is *resolved* when every field holds what the program will use. 
 """
 
 from memloc.config.architecture import ArchitectureConfig
-from memloc.config.check import Fields, Problem, fields_of
+from memloc.config.check import Fields, Problem, configured, fields_of
 from memloc.config.identity import canonical, canonical_json, digest, fingerprint
 from memloc.config.registry import Registry, StageType
 from memloc.config.resolve import TrainingFields
@@ -87,6 +87,7 @@ __all__ = [
     "as_tuple",
     "canonical",
     "canonical_json",
+    "configured",
     "default_peak",
     "digest",
     "distinct",

@@ -54,10 +54,11 @@ def _installed() -> dict[str, EntryPoint]:
 
 def _of(code: OwnCode, attribute: str = "") -> Paper:
     """The paper of a file. attribute: the name under which it stands there; "": it is the only one."""
+    from memloc.papers.own_paper import explained
     from memloc.papers.paper import Paper
 
     names = vars(code.module())
     papers = [value for key, value in names.items() if isinstance(value, Paper) and attribute in ("", key)]
     if len(papers) != 1:
         raise UsageError(f"{code.origin}: has {len(papers)} papers; it needs one `Paper(…)` at its top level")
-    return papers[0]
+    return explained(papers[0], code)

@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from memloc.errors import DamagedError, DeviceError, OtherKindError, StorageError, StoreError, error_line
 from memloc.models.recomputation import recomputing
+from memloc.own_code import staying
 from memloc.run.chains import wanted_states
 from memloc.run.device_faults import as_device_error, fault_of
 from memloc.run.events import PartResult, Room, TrainingResult
@@ -71,7 +72,8 @@ def attempt(worker: Worker, part: Attempted, action: Callable[[], T], tries: int
     most = f"it was alone on {card_in_words(worker.device)}; {REMEDY}" if part.room is Room.MOST else ""
     for n in range(tries):
         try:
-            return action(), ""
+            with staying():
+                return action(), ""
         except (StorageError, DeviceError, OtherKindError):
             raise
         except Exception as error:  # whatever a part raises is recorded with its traceback, and the rest goes on
@@ -163,11 +165,12 @@ def _attempted(
         left, failed = list(bunch), False
         while left and not failed and not should_stop():
             try:
-                for result in run_parts(worker, trial, left):
-                    left = [item for item in left if item[1] != result.part_id]
-                    yield result
-                    if should_stop():
-                        break
+                with staying():
+                    for result in run_parts(worker, trial, left):
+                        left = [item for item in left if item[1] != result.part_id]
+                        yield result
+                        if should_stop():
+                            break
             except StorageError:
                 raise
             except OtherKindError as other:

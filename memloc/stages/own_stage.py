@@ -62,12 +62,12 @@ def _one_by_one(stage: Stage[Any], name: str, method: Callable[..., Any], *args:
 
 
 def _rows(stage: Stage[Any], name: str, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    with staying(stage.code, f"stage {stage.name}: {name}"):
+    with staying(f"stage {stage.name}: {name}"):
         return _checked(stage, name, method(*args, **kwargs))
 
 
 def _all_rows(stage: Stage[Any], name: str, method: Callable[..., Any], *args: Any, **kwargs: Any) -> Iterator[Any]:
-    with staying(stage.code, f"stage {stage.name}: {name}"):
+    with staying(f"stage {stage.name}: {name}"):
         for given in method(*args, **kwargs):
             yield _checked(stage, name, given)
 

@@ -29,8 +29,8 @@ class Asked:
     bad: bool = False
 
     def place_of(self, name: str) -> str:
-        """Where a field was given, or where it would be."""
-        return self.where.get(name, f"{self.place}.{name}")
+        """Where a field was given, or where it would be; "": all of them."""
+        return self.where.get(name, f"{self.place}.{name}") if name else self.place
 
     def typed(self) -> dict[str, Any]:
         """The fields whose values come from the command line."""

@@ -15,6 +15,7 @@ from memloc.config import (
     StageConfig,
     TrainConfig,
     UnusedFieldError,
+    configured,
     fields_of,
     fingerprint,
     marker,
@@ -149,7 +150,12 @@ class Expansion:
         A training stays as it is if the stage's settings do not fit it.
         """
         kind = self.registry.stages[asked.stage]
-        config = kind.config(**asked.fields)
+        try:
+            config = configured(kind.config, asked.fields)
+        except FieldError as error:
+            self.problems.append(f"{asked.place_of(error.field)}: {error}")
+            yield from trainings
+            return
         for training in trainings:
             try:
                 yield from kind.trainings(config, training, count_examples)
@@ -190,7 +196,7 @@ class Expansion:
         kind, beside = self.registry.stages[asked.stage], {other.stage for other in block.stages}
         while True:
             try:
-                resolved: StageConfig = kind.resolve(kind.config(**settings), train, beside)
+                resolved: StageConfig = kind.resolve(configured(kind.config, settings), train, beside)
             except UnusedFieldError as unused:
                 del settings[unused.field]
                 if unused.field in asked.fields:

@@ -507,6 +507,49 @@ def view_in_training(channels: int, height: int, width: int, classes: int) -> nn
     return Net(channels, height, width, classes)
 
 
+class Strided(nn.Module):
+    """Patches behind a convolution by `as_strided`, with the strides of the images, or with PyTorch's usual ones."""
+
+    def __init__(self, channels: int, height: int, width: int, classes: int, usual: bool) -> None:
+        super().__init__()
+        self.usual = usual
+        self.conv = nn.Conv2d(channels, 6, 3, padding=1)
+        self.fc1 = nn.Linear(6 * 9, 12)
+        self.fc2 = nn.Linear(12, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.relu(self.conv(x))
+        b, c, h, w = x.shape
+        image, channel, row, column = (c * h * w, h * w, w, 1) if self.usual else x.stride()
+        patches = x.as_strided((b, c, h - 2, w - 2, 3, 3), (image, channel, row, column, row, column))
+        logits: Tensor = self.fc2(F.relu(self.fc1(patches.square().mean(dim=(2, 3)).flatten(1))))
+        return logits
+
+
+def strided(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return Strided(channels, height, width, classes, usual=False)
+
+
+def strided_as_usual(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return Strided(channels, height, width, classes, usual=True)
+
+
+class Whole(nn.Module):
+    """One operation, as it branches on the values of its images, and all parameters are in it."""
+
+    def __init__(self, channels: int, height: int, width: int, classes: int) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, 6), nn.ReLU(), nn.Linear(6, classes))
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.inner(x)
+        return logits * 2 if logits.sum() > 1e9 else logits
+
+
+def whole(channels: int, height: int, width: int, classes: int) -> nn.Module:
+    return nn.Sequential(nn.Identity(), Whole(channels, height, width, classes))
+
+
 class Zipped(nn.Module):
     """Layers in one list, their norms in another."""
 

@@ -85,6 +85,7 @@ GROUPS = {
     "held": ("network.0", "network.4", "network.8"),  # one child: its children count
     "residual": ("convs.0", "convs.1+convs.2", "head"),  # the list is opened; what runs twice cannot be cut
     "partly": ("part", "conv", "head"),
+    "whole": ("1",),  # it is one operation, so it is not opened
     "zipped": ("layers_of.0", "layers_of.1", "layers_of.2", "head"),  # each norm of the other list with its layer
     "zipped_linear": ("1.layers_of.0", "1.layers_of.1", "1.layers_of.2", "1.head"),
 }
@@ -229,6 +230,27 @@ def test_what_halves_or_attends_is_no_activation() -> None:
     close(*(each(images()) for each in pair("gated_units")))
 
 
+def test_closing_a_channel_before_patches_by_strides_is_what_a_hook_does() -> None:
+    """The module itself has images that lie as PyTorch has them by default; ours lie channels last."""
+    ours, module = network("strided").eval(), own_nets.strided(*SHAPE, CLASSES).eval()
+    module.load_state_dict(ours.state_dict())
+    assert ours.neurons == {"conv": (6,), "fc1": (12,), "fc2": (10, 12)}
+    x = images(6).float()
+    gates = {"conv": 1 - torch.eye(6), "fc1": 1 - torch.eye(6, 12)}  # each image has another channel and unit closed
+    handles = [
+        module.conv.register_forward_hook(lambda _, __, out: out * gates["conv"][:, :, None, None]),  # type: ignore[union-attr]
+        module.fc2.register_forward_pre_hook(lambda _, given: (given[0] * gates["fc1"],)),  # type: ignore[union-attr]
+    ]
+    wanted = module(x)
+    for handle in handles:
+        handle.remove()
+    assert not torch.allclose(wanted, module(x))
+    found = channels_last(ours)(x.contiguous(memory_format=torch.channels_last), gates=gates)
+    torch.testing.assert_close(found, wanted)
+    theirs = torch.autograd.grad(module(x).logsumexp(dim=1).sum(), list(module.parameters()))
+    torch.testing.assert_close(torch.autograd.grad(ours(x).logsumexp(dim=1).sum(), list(ours.parameters())), theirs)
+
+
 def test_closing_a_neuron_is_what_a_hook_does() -> None:
     ours, module = pair("make")
     gate = torch.ones(1, 12, dtype=torch.float64)
@@ -360,6 +382,10 @@ def test_a_configuration_from_a_store_needs_the_file(tmp_path: Path) -> None:
         ("no_parameters", "nothing of it can be trained: it has no parameters"),
         ("named", "memloc's networks have something of their own under the name outputs; rename it"),
         ("spare", "unused.weight is not used"),
+        (
+            "strided_as_usual",
+            "it depends on how images lie in memory, as `as_strided` does, and memloc lays them out channels",
+        ),
         (
             "view_inside",
             "memloc lays images out channels last, so `view` fails where dimensions are joined; take `reshape` or `flatten`",

@@ -21,12 +21,14 @@ from memloc.api import open_store
 from memloc.errors import UsageError
 from memloc.papers import registry
 from memloc.papers.judging import judge
+from memloc.run.pending import pending
 from memloc.run.plan import Plan
 from memloc.run.planner import build_plan
 from memloc.stages import REGISTRY, STAGES, plugins
 from memloc.stages.extensible import Extensible
 from memloc.stages.plugins import installed, stages_of, taken_of
 from memloc.store import Store
+from tests.conftest import carry_out, planned
 from tests.run.programs import Finished, memloc, python
 
 PAGE = Path(__file__).parents[2] / "docs" / "plugins.md"
@@ -353,12 +355,12 @@ def test_the_rows_of_a_stage_of_ones_own_are_what_it_gives(tmp_path: Path) -> No
     assert [row["x"] for row in read_table(Store(str(tmp_path / "s")), "mine").to_pylist()] == [2.0, 2.0]
 
 
-def mine(folder: Path, text: str, *more: str, stage: str = "mine") -> Finished:
+def mine(folder: Path, text: str, *more: str, stage: str = "mine", asked: str = "") -> Finished:
     """A sweep with a stage of this file, or with one that takes something of it."""
     (folder / "own.py").write_text(text)
     (folder / "mine.yaml").write_text(
         "plugins: [own.py]\ndefaults: {dataset: digits, model: resnet9, width: 0.0625, subset: 50, epochs: 1, noise: 0.1}\n"
-        f"blocks: {{a: {{stages: {{{stage}: {{}}}}}}}}\n"
+        f"blocks: {{a: {{stages: {{{stage}: {{{asked}}}}}}}}}\n"
     )
     return memloc(folder, "sweep", str(folder / "mine.yaml"), "--store", str(folder / "s"), "--executor", "inline", *more)
 
@@ -370,6 +372,102 @@ def test_a_score_that_leaves_python_fails_with_a_reason(tmp_path: Path) -> None:
     assert said in " ".join((done.err + done.out).split())
 
 
+CHECKS = """
+from typing import Annotated
+from pydantic import AfterValidator, model_validator
+from memloc.config import StageConfig
+
+def even(value):
+    EVEN
+    return value
+
+class Checked(StageConfig):
+    a: Annotated[int, AfterValidator(even)] = 2
+    "A number. [mine]"
+    b: intDEFAULT
+    "Another. [mine]"
+
+    @model_validator(mode="after")
+    def both(self):
+        BOTH
+        return self
+"""
+
+
+@pytest.mark.parametrize(
+    ("changes", "asked", "said"),
+    [
+        ({"EVEN": "1 / 0"}, "a: 3", "{folder}/own.py: field a raises ZeroDivisionError: division by zero (own.py:7: 1 / 0)"),
+        ({"EVEN": "exit(3)"}, "a: 3", "{folder}/own.py: field a raises SystemExit: 3 (own.py:7: exit(3))"),
+        ({"EVEN": "raise ValueError('odd')"}, "a: 3", "{folder}/mine.yaml:3:blocks.a.stages.mine.a: 3 is not valid: odd"),
+        ({"BOTH": "1 / 0"}, "", "{folder}/own.py: Checked raises ZeroDivisionError: division by zero (own.py:18: 1 / 0)"),
+        ({"BOTH": "quit(3)"}, "", "{folder}/own.py: Checked raises SystemExit: 3 (own.py:18: quit(3))"),
+        ({"BOTH": "raise ValueError('a is b')"}, "", "{folder}/mine.yaml:3:blocks.a.stages.mine: a is b"),
+        (
+            {"DEFAULT": ""},
+            "",
+            "{folder}/mine.yaml:3:blocks.a.stages.mine.b: has no value and no default; valid: a whole num",
+        ),
+    ],
+)
+def test_checks_of_a_configuration_of_ones_own(tmp_path: Path, changes: dict[str, str], asked: str, said: str) -> None:
+    checks = CHECKS
+    for word, usual in (("EVEN", "pass"), ("BOTH", "pass"), ("DEFAULT", " = 1")):
+        checks = checks.replace(word, changes.get(word, usual))
+    text = checks + STAGE.replace('"mine", 1', '"mine", 1\n    config = Checked')
+    done = mine(tmp_path, text, "--dry-run", asked=asked)
+    assert (done.code, done.out) == (2, "")
+    assert done.err.startswith(f"memloc: {said.format(folder=tmp_path)}")
+    assert len(done.err.splitlines()) == 1
+
+
+LATE = """
+from torch import nn
+
+class Late(nn.Module):
+    "Fails in training, in a batch of another size than those by which memloc looks at it."
+    def __init__(self, channels, height, width, classes):
+        super().__init__()
+        self.fc = nn.Linear(channels * height * width, classes)
+
+    def forward(self, x):
+        if x.isfinite().all() and x.shape[0] == 50:
+            FAILS
+        return self.fc(x.flatten(1))
+
+def make(*size):
+    return nn.Sequential(nn.Identity(), Late(*size))  # one operation, for it branches on values
+"""
+
+
+@pytest.mark.parametrize("fails", ["exit(3)", "raise SystemExit(0)", "raise KeyError('x')"])
+def test_a_network_that_fails_late_is_said_in_a_line(tmp_path: Path, fails: str) -> None:
+    """While a step is timed, before the sweep begins."""
+    (tmp_path / "nets.py").write_text(LATE.replace("FAILS", fails))
+    (tmp_path / "late.yaml").write_text(
+        'defaults: {dataset: digits, model: "python:nets.py:make", subset: 50, epochs: 1, noise: 0.1, batch_size: 50}\n'
+        "blocks: {a: {stages: {evaluate: {}}}}\n"
+    )
+    done = memloc(tmp_path, "sweep", str(tmp_path / "late.yaml"), "--store", str(tmp_path / "s"), "--executor", "inline")
+    *_, line = done.err.splitlines()
+    kind = "KeyError: 'x'" if "KeyError" in fails else "SystemExit: "
+    assert (done.code, line.startswith(f"memloc: {tmp_path}/nets.py: raises {kind}")) == (2, True), line
+    assert line.endswith(f"(nets.py:12: {fails})")
+
+
+def test_a_network_that_leaves_python_in_a_sweep_fails_its_training(tmp_path: Path) -> None:
+    """Where nothing is timed, since the store knows how long it takes; a second sweep is in the same state."""
+    (tmp_path / "nets.py").write_text(LATE.replace("FAILS", "exit(3)"))
+    text = (
+        'defaults: {dataset: digits, model: "python:nets.py:make", subset: 50, epochs: 1, noise: 0.1, batch_size: 50}\n'
+        "blocks: {a: {stages: {evaluate: {}}}}\n"
+    )
+    store = Store(str(tmp_path / "s"))
+    works = [work for work in pending(planned(tmp_path, text), store, store.snapshot(), "all") if work.anything]
+    (said,) = carry_out(works, store, tmp_path).failures.values()
+    assert said.startswith(f"OwnCodeError: {tmp_path}/nets.py: raises SystemExit: 3 (nets.py:12: exit(3))")
+
+
 def test_what_ends_the_process_from_outside_ends_it(tmp_path: Path) -> None:
     """Handlers of signals raise SystemExit in the middle of whatever runs, as Ray's do."""
     (tmp_path / "own.py").write_text("def run(leave):\n    leave()\ndef out():\n    raise SystemExit(3)\n")
@@ -378,10 +476,10 @@ def test_what_ends_the_process_from_outside_ends_it(tmp_path: Path) -> None:
     def handler() -> None:
         raise SystemExit(1)
 
-    with pytest.raises(SystemExit), own_code.staying(code, "run"):
+    with pytest.raises(SystemExit), own_code.staying("run"):
         code.function("run")(handler)
     for leave in (code.function("out"), exit):
-        with pytest.raises(own_code.OwnCodeError), own_code.staying(code, "run"):
+        with pytest.raises(own_code.OwnCodeError), own_code.staying("run"):
             code.function("run")(leave)
 
 

@@ -24,6 +24,7 @@ from memloc.models.traced.sites import OwnDropout, Site, own_sites, removed_drop
 from memloc.models.traced.trace import LAYERS, UntraceableError, traced
 from memloc.own_code import BROKEN
 
+LAYOUTS_DIFFER = 0.01  # of the logits: by rounding they differ by much less
 VIEW = "; memloc lays images out channels last, so `view` fails where dimensions are joined; take `reshape` or `flatten`"
 
 
@@ -88,6 +89,7 @@ def opened(origin: Origin, shape: Shape, classes: int) -> Opened:
                     f"for 2 images it gives {_described(wanted)}; valid: logits, floats of shape [2, {classes}]"
                 )
             try:
+                _check_layout(model, x[:2], wanted)
                 return _opened(origin, model, x, dropouts)
             except GroupingError:
                 raise
@@ -119,6 +121,17 @@ def _by_itself(model: nn.Module, x: Tensor) -> Any:
         return model(x)
     with channels_first(model):
         return model(laid_by_default(x))
+
+
+def _check_layout(model: nn.Module, x: Tensor, found: Tensor) -> None:
+    """Raises GroupingError unless the module computes the same for images that lie as PyTorch has them by default."""
+    with channels_first(model):
+        usual = model(laid_by_default(x))
+    if (found - usual).norm() > LAYOUTS_DIFFER * usual.norm():
+        raise GroupingError(
+            "it depends on how images lie in memory, as `as_strided` does, and memloc lays them out channels last; take "
+            "`unfold`, `reshape` or `flatten`, or the strides that `stride()` gives"
+        )
 
 
 def _check_names(model: nn.Module) -> None:

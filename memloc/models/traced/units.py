@@ -12,7 +12,7 @@ Children that do not run one after the other, or that share a parameter, are one
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import fx, nn
@@ -93,7 +93,7 @@ def children(model: nn.Module, graph: fx.Graph) -> Units:
         GroupingError: the network has no parameters.
     """
     notes: list[str] = []
-    names = _opened(model, notes)
+    names = _opened(model, {str(node.target) for node in graph.nodes if node.op == "call_module"}, notes)
     if not names:
         raise GroupingError("it has no modules with parameters, by which to cut it")
     merged = _in_turn(_with_their_norms(model, _used(names, graph), notes), model, graph, notes)
@@ -101,10 +101,10 @@ def children(model: nn.Module, graph: fx.Graph) -> Units:
     return Units([label for label, _ in merged], owners, notes)
 
 
-def _opened(model: nn.Module, notes: list[str]) -> list[str]:
-    """The names of the children that count, containers opened."""
+def _opened(model: nn.Module, operations: Collection[str], notes: list[str]) -> list[str]:
+    """The names of the children that count, containers opened. operations: modules that are one, and are not opened."""
     names = _parametrised_children(model, "")
-    while opened := _to_open(model, names):
+    while opened := _to_open(model, names, operations):
         name, why = opened
         notes.append(f"{name} is opened: {why}")
         k = names.index(name)
@@ -112,16 +112,17 @@ def _opened(model: nn.Module, notes: list[str]) -> list[str]:
     return names
 
 
-def _to_open(model: nn.Module, names: Sequence[str]) -> tuple[str, str] | None:
+def _to_open(model: nn.Module, names: Sequence[str], operations: Collection[str]) -> tuple[str, str] | None:
     """(the next child to open, why), if there is one. A list that has norms alone is opened too: each has its own layer."""
     modules = {name: model.get_submodule(name) for name in names}
-    held = {name: m for name, m in modules.items() if not isinstance(m, (*NORMS, *LAYERS)) and any(_layers_in(m))}
+    whole = {name: m for name, m in modules.items() if name not in operations}
+    held = {name: m for name, m in whole.items() if not isinstance(m, (*NORMS, *LAYERS)) and any(_layers_in(m))}
     for name, module in held.items():
         if len(names) == 1:
             return name, "the only child with parameters"
         if _is_list(module) or (isinstance(module, nn.Sequential) and name.endswith(CONTAINERS)):
             return name, f"a {type(module).__name__}"
-    if len(names) > 1 and (norms := next((n for n, m in modules.items() if _is_list(m)), None)) is not None:
+    if len(names) > 1 and (norms := next((n for n, m in whole.items() if _is_list(m)), None)) is not None:
         return norms, f"a {type(modules[norms]).__name__}"
     several = [n for n, m in held.items() if isinstance(m, nn.Sequential) and sum(_layers_in(m)) > 1]
     if len([name for name in names if not _is_norm(modules[name])]) >= FEW or not several:

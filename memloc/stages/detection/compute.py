@@ -97,7 +97,7 @@ def _values(score: Score, tables: Mapping[str, Columns], n: int) -> Floats:
     Raises:
         ValueError: a user's own score gives anything else.
     """
-    with staying(score.code, f"score {score.name}"):
+    with staying(f"score {score.name}"):
         given = score.values(tables)
     values = np.asarray(given, dtype=np.float64)
     if values.shape != (n,) or np.isinf(values).any():

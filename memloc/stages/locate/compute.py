@@ -94,7 +94,7 @@ def _scores(method: Method, item: Item) -> Floats:
     Raises:
         ValueError: the method gives anything else than a finite number per candidate.
     """
-    with staying(method.code, f"method {method.name}"):
+    with staying(f"method {method.name}"):
         told = method.scores(item)
     given = torch.as_tensor(told).detach().to("cpu", torch.float64).numpy()
     if given.shape != (item.total,) or not np.isfinite(given).all():
