@@ -5,24 +5,27 @@ Only the smallest of each kind, as timm has it. `make test` has one of them.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from memloc.errors import UsageError
+from memloc.models.architectures import resolved
+from memloc.run.network_facts import built
+from memloc.stages import STAGES
 from memloc.store import Store
 from tests.conftest import planned, run_inline
+from tests.every_stage import blocks
 
 TEXT = """
 defaults: {dataset: "npz:images.npz", model: "timm:NAME", noise: 0.25, epochs: 1, batch_size: 8, lr: 0.01}
-blocks:
-  all:
-    stages:
-     {gradients: {}, rewind: {epochs: [0]}, retrain: {epochs: 1}, evaluate: {}, detection: {}, second_split: {epochs: 1},
-      flips: {clean: 1, noisy: 1, max_neurons: 1, reference: 2, post_eval: 0}}
-  tied: {set: {dropout: example_tied, p_gen: 0.5, p_mem: 0.2}, stages: {evaluate: {}}}
+BLOCKS  tied: {set: {dropout: example_tied, p_gen: 0.5, p_mem: 0.2}, stages: {evaluate: {}}}
 """
+# Stages that need one chain of convolutions, as resnet9 is.
+CHAINS = {"inject", "locate"}
+STAGES_HERE = sorted(set(STAGES) - CHAINS)
 # Convolutional: residual, depthwise, with squeeze and excitation, dense, aggregated. Transformers: plain, distilled, in
 # windows, with pyramids, mixed with convolutions. Networks of MLPs, and of pools.
 NETWORKS = (
@@ -34,23 +37,38 @@ REFUSED = {"crossvit_tiny_240": "timm says: The size of tensor a (5) must match 
 QUICK = ("mobilenetv3_small_050",)
 
 
-def text(folder: Path, name: str) -> str:
+def text(folder: Path, name: str, stages: Collection[str] = STAGES_HERE) -> str:
     draws = np.random.default_rng(0)
     y = np.arange(20) % 2
     x = (draws.integers(0, 128, (20, 32, 32, 3)) + 100 * y[:, None, None, None]).astype(np.uint8)
     np.savez(folder / "images.npz", x_train=x[:16], y_train=y[:16], x_test=x[16:], y_test=y[16:])
-    return TEXT.replace("NAME", name)
+    return TEXT.replace("NAME", name).replace("BLOCKS", blocks(stages, editable(name)))
+
+
+def editable(name: str) -> list[str]:
+    """The groups whose weights stage edit can change: all those between the first and the last one, or those that it can."""
+    train = resolved(dataset="digits", model=f"timm:{name}")
+    if train.architecture.misfits((3, 32, 32), 2):
+        return ["inner"]
+    facts = built(train, (3, 32, 32), 2).facts
+    if STAGES["edit"].fits(train, facts)["groups: inner"] is None:
+        return ["inner"]
+    return [group for group, layers in facts.matrices.items() if layers and group not in facts.others]
 
 
 @pytest.mark.parametrize("name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in NETWORKS])
 def test_every_stage_runs(tmp_path: Path, name: str) -> None:
     store = Store(str(tmp_path / "store"))
     plan = run_inline(tmp_path, text(tmp_path, name), store)
-    assert len(plan.trials) == 2
     commits = store.snapshot().commits
     assert {part for trial in plan.trials for part in trial.part_ids} == set(commits)
-    stages = {commit.stage for commit in commits.values()}
-    assert stages == {"train", "gradients", "rewind", "retrain", "evaluate", "detection", "second_split", "flips"}
+    assert {commit.stage for commit in commits.values()} == {"train", *STAGES_HERE}
+
+
+@pytest.mark.parametrize("stage", sorted(CHAINS))
+def test_a_stage_for_chains_is_refused_when_planned(tmp_path: Path, stage: str) -> None:
+    with pytest.raises(UsageError, match="model: timm is not one chain of convolutions; valid here: resnet9"):
+        planned(tmp_path, text(tmp_path, QUICK[0], [stage]).replace("noise: 0.25, ", ""))
 
 
 @pytest.mark.parametrize("name", REFUSED)
