@@ -123,7 +123,16 @@ def test_what_cannot_be_healed_fails_with_its_reason(
     victim = store / "checkpoints" / trial.id / "epoch-0004.safetensors"
     flip_a_bit(victim)
     damaged = victim.read_bytes()
-    monkeypatch.setattr(replay, "train", lambda *_: iter([Epoch(0, {"w": torch.zeros(1)}, {}, {})]))
+    real = replay.train
+
+    def rounding_otherwise(*arguments: Any) -> Iterator[Epoch]:
+        for epoch in real(*arguments):
+            yield dataclasses.replace(
+                epoch,
+                weights={name: t.nextafter(t + 1) if t.is_floating_point() else t for name, t in epoch.weights.items()},
+            )
+
+    monkeypatch.setattr(replay, "train", rounding_otherwise)
     done = memloc(tmp_path, *arguments)
     assert done.code == 1
     assert "training again gave another checkpoint" in done.err

@@ -35,7 +35,7 @@ def test_each_kind_is_named_by_something() -> None:
     assert set(NAMED.values()) == {*layout.KINDS, layout.QUARANTINED, layout.TEMPORARY_FILE}
 
 
-@pytest.mark.parametrize("path", NAMED)
+@pytest.mark.parametrize("path", NAMED, ids=range(len(NAMED)))  # some names are random
 def test_what_the_layout_names_is_of_its_kind(path: str) -> None:
     assert layout.kind_of(path) == NAMED[path]
     assert layout.is_own(path) == (NAMED[path] in layout.KINDS)
