@@ -70,10 +70,21 @@ def test_costs_are_those_of_the_process(capfd: pytest.CaptureFixture[str]) -> No
     assert 200e6 < peak < 300e6
     assert scale.measured([sys.executable, "-c", "raise SystemExit(3)"])[0] == 3
     with pytest.raises(RuntimeError, match="status: exit code 2"):
-        scale.cost("status", ["nonsense"], Path("store"), 1)
+        scale.cost("status", ["nonsense"], "store", 1)
     assert "No such command" in capfd.readouterr().err
 
 
 def test_the_table_of_costs(made: Path, tmp_path: Path) -> None:
-    found = scale.cost("store ls", scale.commands(made, tmp_path)["store ls"], made, COMMITS)
+    found = scale.cost("store ls", scale.commands(made, str(made), tmp_path)["store ls"], str(made), COMMITS)
     assert scale.table([found]).splitlines()[2].split()[:4] == [str(made), str(COMMITS), "store", "ls"]
+
+
+def test_a_copy_in_another_storage_is_the_store(made: Path, tmp_path: Path) -> None:
+    uri = scale.copied(made, f"file://{tmp_path}/there")
+    copy = tmp_path / "there" / made.name
+    assert uri == f"file://{copy}"
+    assert content(copy) == content(made)
+    a_commit = next((copy / "commits").rglob("*.json"))
+    a_commit.write_bytes(b"left alone")
+    assert scale.copied(made, f"file://{tmp_path}/there") == uri
+    assert a_commit.read_bytes() == b"left alone"
