@@ -211,3 +211,16 @@ def test_groups_of_examples_make_no_difference(trained: Trained, tables: Mapping
 def test_masks_of_a_tied_training() -> None:
     own = units(run_once(**TIED), mask_mode="own", copies=1)["unit_closings"]
     assert own["test_acc"] == [None] * 22
+
+
+def test_windows_of_an_image_are_its_own() -> None:
+    """A Swin transformer computes them as more rows of a batch: in company an image has the activity that it has alone."""
+    train = resolved(dataset="digits", model="timm:swin_tiny_patch4_window7_224")
+    network = build(train, (3, 32, 32), 2).eval()
+    x = torch.randn(3, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        together = unit_activity(network, x)
+        alone = [unit_activity(network, x[k : k + 1]) for k in range(3)]
+    assert together["layers.0.blocks.0.attn"].shape == (3, 3)
+    for layer, found in together.items():
+        torch.testing.assert_close(found, torch.cat([one[layer] for one in alone]), rtol=1e-4, atol=1e-6)
