@@ -25,4 +25,6 @@ def unit_activity(network: Network, x: Tensor, masks: Masks | None = None) -> di
     watched = {layer: Watched(torch.ones(1, count, device=x.device)) for layer, count in unit_layers(network).items()}
     network(x, watched, masks)
     seen = {layer: torch.stack(gate.seen).mean(dim=0) for layer, gate in watched.items()}
-    return {layer: of if len(of) == len(x) else of.unflatten(0, (len(x), -1)).mean(dim=1) for layer, of in seen.items()}
+    return {
+        layer: of if len(of) == len(x) else of.reshape(len(x), -1, of.shape[1]).mean(dim=1) for layer, of in seen.items()
+    }

@@ -20,6 +20,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from memloc.models.eigenvectors import eigh
+
 VARIANCE = 0.9
 FOLDS = 5
 
@@ -57,7 +59,7 @@ def _directions(gram: Float[Tensor, "rows rows"]) -> Float[Tensor, "rows dimensi
     """V·Λ^(−1/2) of the leading eigenvectors; no column where nothing varies."""
     if not len(gram):
         return gram
-    values, vectors = torch.linalg.eigh(gram)
+    values, vectors = eigh(gram)
     values, vectors = values.flip(0).clamp(min=0), vectors.flip(1)
     explained = values.cumsum(0)
     total = float(explained[-1])

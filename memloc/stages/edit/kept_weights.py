@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from memloc.models.eigenvectors import eigh
 from memloc.stages.edit.config import Budget, Rank
 from memloc.stages.edit.covariances import Covariances
 
@@ -85,7 +86,7 @@ class Eigen(NamedTuple):
     @staticmethod
     def of(covariance: Tensor) -> Eigen:
         """The eigenvalues and eigenvectors of a symmetric matrix. Values below 0 are rounding."""
-        values, vectors = torch.linalg.eigh(covariance)
+        values, vectors = eigh(covariance)
         return Eigen(values.flip(0).clamp(min=0), vectors.flip(1))
 
 
