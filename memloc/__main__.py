@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import sys
 
-from memloc.interruption import interrupt, on_orders
+from memloc.interruption import interrupt, kept_orders, on_orders, whole_orders
 
 
 def main() -> None:
     """Runs the command line. An order to stop ends it with a line, also while it is still being imported."""
-    with on_orders(interrupt):
+    with on_orders(interrupt), kept_orders():
         try:
-            from memloc import commands
+            with whole_orders():
+                from memloc import commands
 
-            commands.main()
+                commands.main()
         except KeyboardInterrupt:
             print("memloc: interrupted", file=sys.stderr)
             sys.exit(130)

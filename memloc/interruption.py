@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,13 @@ def discard(descriptors: Iterable[int]) -> None:
         os.close(nowhere)
 
 
+class _Orders:
+    """The orders of this process. handlers: how many `on_orders` are entered. ended: what went on was ended by one."""
+
+    handlers = 0
+    ended = False
+
+
 @contextmanager
 def on_orders(action: Callable[[], None]) -> Iterator[None]:
     """Every order calls the action, in the main thread.
@@ -43,9 +51,14 @@ def on_orders(action: Callable[[], None]) -> Iterator[None]:
     def on_signal(number: int, frame: FrameType | None) -> None:
         if number == signal.SIGHUP:
             discard(open_now)
-        action()
+        try:
+            action()
+        except KeyboardInterrupt:
+            _Orders.ended = True
+            raise
 
     before = {number: signal.getsignal(number) for number in ORDERS}
+    _Orders.handlers += 1
     try:
         for number, handler in before.items():
             if handler is not signal.SIG_IGN:
@@ -54,8 +67,50 @@ def on_orders(action: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        _Orders.handlers -= 1
+        _Orders.ended = _Orders.ended and _Orders.handlers > 0
 
 
 def interrupt() -> None:
     """What Ctrl-C does in Python: it ends what is going on, with a KeyboardInterrupt."""
     raise KeyboardInterrupt
+
+
+@contextmanager
+def whole_orders(*ends: type[Exception]) -> Iterator[None]:
+    """An order that ends what is going on does so with a KeyboardInterrupt, whatever has become of it on the way.
+
+    A handler may run within foreign code, which drops what it raises and raises an error of its own. DuckDB does so in a
+    query, and an extension module while it is imported. ends: errors that say how the program ends. They stay as they are.
+    """
+    try:
+        yield
+    except Exception as error:
+        if _Orders.ended and not isinstance(error, ends):
+            raise KeyboardInterrupt from None
+        raise
+
+
+@contextmanager
+def kept_orders() -> Iterator[None]:
+    """An order that ends what is going on also does so while Python frees objects.
+
+    What a handler raises in a finalizer or in a weak reference's callback is dropped there. Python only prints "Exception
+    ignored in". Here the signal comes once more instead.
+    """
+    before = sys.unraisablehook
+
+    def again(dropped: sys.UnraisableHookArgs) -> None:
+        if issubclass(dropped.exc_type, KeyboardInterrupt):
+            # A little later, since an exception in this hook is dropped too.
+            later = threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGINT))
+            later.daemon = True
+            later.start()
+        else:
+            before(dropped)
+
+    sys.unraisablehook = again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before

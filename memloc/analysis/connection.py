@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import duckdb
+
+# An exception in a stream that DuckDB reads is text in DuckDB's own error, with the traceback. This is its last line.
+_IN_A_STREAM = re.compile(r"Python exception: .*^KeyboardInterrupt$", re.DOTALL | re.MULTILINE)
 
 
 def locked() -> Any:
@@ -19,3 +25,17 @@ def locked() -> Any:
     connection.execute("SET enable_external_access=false")
     connection.execute("SET lock_configuration=true")
     return connection
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C in a call of DuckDB is a KeyboardInterrupt, as everywhere else.
+
+    DuckDB looks for signals during a query. It drops what their handlers raise, and raises a RuntimeError of its own.
+    """
+    try:
+        yield
+    except (RuntimeError, duckdb.Error) as error:
+        if str(error) == "Query interrupted" or _IN_A_STREAM.search(str(error)):
+            raise KeyboardInterrupt from None
+        raise

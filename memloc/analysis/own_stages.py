@@ -10,6 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from memloc import stages
+from memloc.analysis.connection import interruptible
 from memloc.analysis.reader import Reader
 from memloc.analysis.views import ordered_mean
 from memloc.counts import counted
@@ -87,6 +88,6 @@ def quoted(name: str) -> str:
 
 @cache
 def _keywords() -> frozenset[str]:
-    with closing(duckdb.connect(":memory:")) as connection:
+    with interruptible(), closing(duckdb.connect(":memory:")) as connection:
         rows = connection.sql("SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category <> 'unreserved'").fetchall()
     return frozenset(name for (name,) in rows)

@@ -17,7 +17,7 @@ import pyarrow as pa
 from memloc import stages
 from memloc.analysis.admitted_sql import Mentions, Statement, admit, mentions
 from memloc.analysis.atlas import atlas, declared, of_tables
-from memloc.analysis.connection import locked
+from memloc.analysis.connection import interruptible, locked
 from memloc.analysis.stage_versions import warn_of_versions
 from memloc.analysis.sweep_records import trials_of
 from memloc.analysis.views import VIEWS, with_scores
@@ -100,7 +100,8 @@ class Reader:
                 cannot be reached.
         """
         try:
-            rows = self._answer(admit(self._connection, text))
+            with interruptible():
+                rows = self._answer(admit(self._connection, text))
             return rows.rename_columns(_distinct(rows.column_names))
         except duckdb.Error as error:
             if _SCAN_FAILED.search(str(error)):

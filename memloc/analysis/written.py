@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from memloc.analysis.connection import locked
+from memloc.analysis.connection import interruptible, locked
 
 # Arrow would hand them on as bytes, as a negative number, without the zone, or (long intervals) as another length.
 NOT_IN_ARROW = re.compile(r"BIT|BIGNUM|VARINT|UHUGEINT|INTERVAL|TYPE|VARIANT|GEOMETRY.*|TIME WITH TIME ZONE")
@@ -30,7 +30,7 @@ def written(rows: pa.Table) -> pa.Table:
     places = [place for place, field in enumerate(rows.schema) if _has_times(field.type)]
     if not places:
         return rows
-    with closing(locked()) as connection:
+    with interruptible(), closing(locked()) as connection:
         texts = _with_texts(connection.from_arrow(rows.select(places)), NOT_IN_PYTHON)
     for place, column in zip(places, texts.columns, strict=True):
         rows = rows.set_column(place, rows.field(place).name, column)

@@ -42,6 +42,7 @@ from memloc.commands import (
 from memloc.commands.prose import wrapped
 from memloc.commands.restart import go_on_in_a_new_process
 from memloc.errors import DeviceError, MemlocError, MemlocWarning
+from memloc.interruption import whole_orders
 
 EXAMPLES = options.examples(
     "memloc sweep demo                     trains networks and analyses them",
@@ -73,7 +74,8 @@ class Program(typer.core.TyperGroup):
 @contextmanager
 def _one_line() -> Iterator[None]:
     try:
-        yield
+        with whole_orders(typer.Exit, TyperException):
+            yield
     except KeyboardInterrupt:
         print("memloc: interrupted", file=sys.stderr)
         raise typer.Exit(130) from None

@@ -9,6 +9,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import typer
+
 from memloc.aside import aside_until_here
 from memloc.commands import logs
 from memloc.commands.card_check import check_memory, decide
@@ -17,7 +19,7 @@ from memloc.commands.determinism import check_determinism
 from memloc.commands.device import check_compiler, check_device, device_here, expected_numerics, use_graphs
 from memloc.commands.orders import Orders
 from memloc.commands.store_compact import after_sweep
-from memloc.interruption import on_orders
+from memloc.interruption import on_orders, whole_orders
 
 if TYPE_CHECKING:
     from memloc.commands.progress import Progress
@@ -112,8 +114,9 @@ def launch(
         import torch  # noqa: F401  (this process computes, so it also answers what is asked aside)
     store = Store(store_uri(options.store))
     try:
-        plan, everything = _noted(plans(selection, False, store, options))
-        closing(_carry_out(plan, everything, store, options, recorded), options)
+        with whole_orders(typer.Exit):
+            plan, everything = _noted(plans(selection, False, store, options))
+            closing(_carry_out(plan, everything, store, options, recorded), options)
     except KeyboardInterrupt:  # while planning, while closing, or a second order
         raise interrupted() from None
 

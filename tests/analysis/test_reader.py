@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import pyarrow as pa
 import pytest
 
 from memloc.analysis import reader as reading
+from memloc.analysis.connection import interruptible
 from memloc.analysis.reader import Reader, known_tables, visible
 from memloc.analysis.reading import read_table
 from memloc.analysis.views import VIEWS
@@ -109,3 +115,44 @@ def test_a_reader_answers_from_its_snapshot(tiny: Path, reader: Reader) -> None:
         assert reader.table(name).equals(read_table(Store(str(tiny)), name))
     with pytest.raises(UsageError, match=r"rewinds: no such table or view \(did you mean 'rewind'"):
         reader.table("rewinds")
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C does here what Python has it do by default."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+LONG = "SELECT count(*) AS n FROM trials, range(1000000000000) AS r (x) WHERE x * x % 7 = 3"
+
+
+def test_ctrl_c_ends_a_query_and_leaves_the_reader_as_it_was(reader: Reader, ctrl_c: None) -> None:
+    typed = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    typed.start()
+    with pytest.raises(KeyboardInterrupt):
+        reader.sql(LONG)
+    typed.join()
+    assert reader.sql("SELECT count(*) AS n FROM trials").to_pylist() == [{"n": 2}]
+
+
+def typed_between(error: BaseException) -> Iterator[pa.RecordBatch]:
+    yield pa.record_batch({"x": [1]})
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "seen"), [(KeyboardInterrupt(), KeyboardInterrupt), (OSError("KeyboardInterrupt"), duckdb.Error)]
+)
+def test_ctrl_c_in_a_stream_that_duckdb_reads_is_one(error: BaseException, seen: type[BaseException]) -> None:
+    with duckdb.connect(":memory:") as connection:
+        rows = pa.RecordBatchReader.from_batches(pa.schema({"x": pa.int64()}), typed_between(error))
+        connection.register("rows", rows)
+        with pytest.raises(seen), interruptible():
+            connection.sql("SELECT sum(x) FROM rows").fetchall()
+
+
+def test_other_errors_of_duckdb_stay(reader: Reader) -> None:
+    with pytest.raises(UsageError, match="KeyboardInterrupt"):
+        reader.sql("SELECT 'x' AS a,\nKeyboardInterrupt\nFROM trials")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import stat
-import subprocess
-import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -46,36 +44,6 @@ def test_a_terminal_that_is_closed(tmp_path: Path) -> None:
         assert process.wait(LONG) == 130
     (log,) = (tmp_path / "logs").glob("*.log")
     assert "interrupted: finishing the epochs and parts" in log.read_text()
-
-
-IGNORING = """
-import os, signal, time
-signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
-from memloc.interruption import ORDERS, interrupt, on_orders
-said = []
-
-def stop():
-    if said:
-        interrupt()
-    said.append(True)
-
-before = [signal.getsignal(number) for number in ORDERS]
-with on_orders(stop):
-    for number, orders in ((signal.SIGHUP, 0), (signal.SIGTERM, 1)):
-        os.kill(os.getpid(), number)
-        assert len(said) == orders, number
-    try:
-        os.kill(os.getpid(), signal.SIGINT)
-    except KeyboardInterrupt:
-        print("at once")
-assert [signal.getsignal(number) for number in ORDERS] == before
-"""
-
-
-def test_an_ignored_signal_stays_ignored_and_a_second_order_ends_at_once() -> None:
-    done = subprocess.run([sys.executable, "-c", IGNORING], capture_output=True, text=True, timeout=LONG, check=False)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout == "at once\n"
 
 
 # --- logs
