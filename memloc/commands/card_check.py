@@ -12,7 +12,7 @@ from memloc.commands.device import device_here
 from memloc.errors import UsageError
 
 if TYPE_CHECKING:
-    from memloc.commands.launch import Options
+    from memloc.commands.launch_options import Options
     from memloc.run.kinds import CardMemory
     from memloc.run.pending import Work
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from memloc.commands.device import check_graphs
 from memloc.commands.durations import in_seconds
-from memloc.commands.launch import DeviceName, ExecutorName, Options, Retention, TrialSelection, plans
+from memloc.commands.launch import plans
+from memloc.commands.launch_options import DeviceName, ExecutorName, Options, Retention, TrialSelection
 from memloc.errors import StoreError, UsageError
 from memloc.sizes import in_bytes
 

@@ -18,7 +18,7 @@ from memloc.errors import DamagedError, MemlocError, OutputError, RayLostError, 
 from memloc.invocation import at_store, program
 
 if TYPE_CHECKING:
-    from memloc.commands.launch import Options
+    from memloc.commands.launch_options import Options
     from memloc.run.events import Outcome
     from memloc.run.plan import Plan
     from memloc.store import Store

@@ -20,7 +20,8 @@ from memloc.commands import completion, options, terminal
 from memloc.commands.answers import answer
 from memloc.commands.closing import Launched, Telling, close
 from memloc.commands.durations import in_seconds
-from memloc.commands.launch import DeviceName, ExecutorName, Options, TrialSelection, launch, preview
+from memloc.commands.launch import launch, preview
+from memloc.commands.launch_options import DeviceName, ExecutorName, Options, TrialSelection
 from memloc.commands.output import write_whole
 from memloc.commands.own_files import loaded
 from memloc.errors import UsageError

@@ -9,7 +9,7 @@ from memloc.commands.device import device_here
 from memloc.errors import UsageError
 
 if TYPE_CHECKING:
-    from memloc.commands.launch import Options
+    from memloc.commands.launch_options import Options
     from memloc.run.plan import TrialPlan
 
 

@@ -11,7 +11,7 @@ from memloc.counts import counted
 from memloc.errors import UsageError
 
 if TYPE_CHECKING:
-    from memloc.commands.launch import Options
+    from memloc.commands.launch_options import Options
     from memloc.run.pending import Work
 
 

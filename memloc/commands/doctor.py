@@ -14,7 +14,7 @@ import typer
 
 from memloc.commands import completion, options, terminal
 from memloc.commands.answers import answer
-from memloc.commands.launch import ExecutorName, Options, Retention
+from memloc.commands.launch_options import ExecutorName, Options, Retention
 from memloc.errors import StoreError, UsageError
 
 if TYPE_CHECKING:
@@ -88,7 +88,8 @@ def _absolute(store: str | None) -> str:
 def _plan(arguments: list[str], only: list[str], launch: Options) -> Plan | None:
     """The plan of the sweep; None without one. Its errors come before any machine is asked."""
     from memloc import sweep as sweeps
-    from memloc.commands.launch import TrialSelection, plans
+    from memloc.commands.launch import plans
+    from memloc.commands.launch_options import TrialSelection
     from memloc.commands.sweep import split
     from memloc.store import Store
 

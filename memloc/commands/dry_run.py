@@ -24,7 +24,7 @@ from memloc.sizes import bytes_in_words
 from memloc.store import Snapshot, Store
 
 if TYPE_CHECKING:
-    from memloc.commands.launch import Options
+    from memloc.commands.launch_options import Options
 
 SHOWN = 40
 

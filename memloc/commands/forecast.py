@@ -21,7 +21,7 @@ from memloc.run.schedule import CriticalPath, Slots
 from memloc.store import Snapshot
 
 if TYPE_CHECKING:
-    from memloc.commands.launch import Options
+    from memloc.commands.launch_options import Options
 
 GPUS = (1, 8, 64, 1024)
 WORTH_A_TABLE = 600.0  # seconds: a sweep that ends sooner on this machine needs no GPUs

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -17,6 +15,7 @@ from memloc.commands.card_check import check_memory, decide
 from memloc.commands.closing import Launched, close, interrupted
 from memloc.commands.determinism import check_determinism
 from memloc.commands.device import check_compiler, check_device, device_here, expected_numerics, use_graphs
+from memloc.commands.launch_options import ExecutorName, Options, TrialSelection
 from memloc.commands.orders import Orders
 from memloc.commands.store_compact import after_sweep
 from memloc.interruption import on_orders, whole_orders
@@ -24,74 +23,13 @@ from memloc.interruption import on_orders, whole_orders
 if TYPE_CHECKING:
     from memloc.commands.progress import Progress
     from memloc.run.budget import CheckpointBudget
-    from memloc.run.cards import Card
     from memloc.run.clock import PricedPlan
     from memloc.run.events import Outcome
     from memloc.run.executor import Capacity, Executor
-    from memloc.run.log_targets import Logs, LogTarget
+    from memloc.run.log_targets import Logs
     from memloc.run.pending import Work
-    from memloc.run.placement import Resources
     from memloc.run.plan import Plan
     from memloc.store import Store
-
-
-class ExecutorName(StrEnum):
-    """Where a sweep runs: on Ray, or in this process."""
-
-    ray = "ray"
-    inline = "inline"
-
-
-class DeviceName(StrEnum):
-    """What trainings and analyses run on."""
-
-    cpu = "cpu"
-    cuda = "cuda"
-
-
-class Retention(StrEnum):
-    """Which checkpoints a sweep keeps."""
-
-    all = "all"
-    rewound = "rewound"
-    last = "last"
-
-
-@dataclass(frozen=True)
-class TrialSelection:
-    """The trials of a launch: a sweep file, values that replace its own (`FIELD=VALUE`), filters, how many of the first."""
-
-    path: Path
-    overrides: Sequence[str]
-    only: Sequence[str]
-    max_trials: int | None
-    many: bool
-
-
-@dataclass(frozen=True)
-class Options:
-    """The options of one launch that do not concern the plan. patience: seconds to wait for a storage that fails.
-    checkpoint_bytes: how many the checkpoints of the store may take; None: any number. log_to:
-    logs besides the store. card: the GPUs of a dry run's forecast. graphs: whether training steps are replayed from CUDA
-    graphs.
-    """
-
-    store: str | None
-    data_dir: Path
-    executor: ExecutorName
-    resources: Resources
-    checkpoints: Retention | None
-    as_json: bool
-    patience: float = 0.0
-    checkpoint_bytes: int | None = None
-    log_to: tuple[LogTarget, ...] = ()
-    card: Card | None = None
-    graphs: bool = False
-
-    @property
-    def retention(self) -> Literal["all", "rewound", "last"] | None:
-        """The policy by its name; None: the default."""
-        return self.checkpoints.value if self.checkpoints else None
 
 
 @aside_until_here()

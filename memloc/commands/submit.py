@@ -14,7 +14,7 @@ import typer
 
 from memloc.commands import completion, options
 from memloc.commands.checked_sweep import Asked, Kept, On, checked
-from memloc.commands.launch import DeviceName, Retention
+from memloc.commands.launch_options import DeviceName, Retention
 from memloc.commands.modes import refuse_others
 from memloc.commands.output import write_whole
 from memloc.errors import MemlocError, UsageError

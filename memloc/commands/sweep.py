@@ -12,7 +12,8 @@ from memloc.commands import completion, options
 from memloc.commands.answers import answer
 from memloc.commands.device import check_graphs
 from memloc.commands.durations import in_seconds
-from memloc.commands.launch import DeviceName, ExecutorName, Options, Retention, TrialSelection, launch, preview
+from memloc.commands.launch import launch, preview
+from memloc.commands.launch_options import DeviceName, ExecutorName, Options, Retention, TrialSelection
 from memloc.commands.modes import refuse_others
 from memloc.commands.prose import wrapped
 from memloc.errors import UsageError

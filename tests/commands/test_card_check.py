@@ -13,7 +13,8 @@ from typer.testing import CliRunner
 
 from memloc.commands import app
 from memloc.commands.card_check import check_memory
-from memloc.commands.launch import ExecutorName, Options, _decided, _priced
+from memloc.commands.launch import _decided, _priced
+from memloc.commands.launch_options import ExecutorName, Options
 from memloc.errors import UsageError
 from memloc.models.recomputation import is_recomputing
 from memloc.run import parts, trainer

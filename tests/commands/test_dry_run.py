@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from memloc.commands import forecast
-from memloc.commands.launch import ExecutorName, Options
+from memloc.commands.launch_options import ExecutorName, Options
 from memloc.run import cluster
 from memloc.run.cost import CostModel
 from memloc.run.placement import Resources
