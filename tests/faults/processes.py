@@ -34,7 +34,7 @@ def twice(case: Case) -> None:
     with case.launched() as process:
         if case.moment(process):
             case.kill(process, number=signal.SIGINT)
-            time.sleep(case.draws.uniform(0.05, 0.4))
+            time.sleep(case.draws.uniform(0.02, 1.0))
             case.kill(process, number=signal.SIGINT)
             case.faults["Ctrl-C twice"] += 1
 

@@ -34,7 +34,7 @@ SCENARIOS = (
     Scenario("kills of a driver in one process", killed, times=3),
     Scenario("SIGTERM", ended_by(signal.SIGTERM, "SIGTERM"), times=2),
     Scenario("Ctrl-C", ended_by(signal.SIGINT, "Ctrl-C"), times=2),
-    Scenario("Ctrl-C twice", twice, times=2),
+    Scenario("Ctrl-C twice", twice, times=6),
     Scenario("a full disk", full, on="small", times=2),
     Scenario("a read-only file system", read_only, on="small", times=2),
     Scenario("a disk that is full for too long", full_for_too_long, on="small", times=2),
