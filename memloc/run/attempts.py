@@ -16,6 +16,7 @@ from itertools import groupby
 from typing import TypeVar
 
 from memloc.errors import DamagedError, DeviceError, OtherKindError, StorageError, StoreError, error_line
+from memloc.interruption import whole_orders
 from memloc.models.recomputation import recomputing
 from memloc.own_code import staying
 from memloc.run.chains import wanted_states
@@ -72,7 +73,7 @@ def attempt(worker: Worker, part: Attempted, action: Callable[[], T], tries: int
     most = f"it was alone on {card_in_words(worker.device)}; {REMEDY}" if part.room is Room.MOST else ""
     for n in range(tries):
         try:
-            with staying():
+            with whole_orders(), staying():
                 return action(), ""
         except (StorageError, DeviceError, OtherKindError):
             raise
@@ -165,7 +166,7 @@ def _attempted(
         left, failed = list(bunch), False
         while left and not failed and not should_stop():
             try:
-                with staying():
+                with whole_orders(), staying():
                     for result in run_parts(worker, trial, left):
                         left = [item for item in left if item[1] != result.part_id]
                         yield result

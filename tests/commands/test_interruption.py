@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
 import shutil
 import signal
@@ -127,6 +128,23 @@ def test_a_second_order_ends_at_once_and_says_how_to_go_on(
     assert (code, out) == (130, "")
     assert sum("press Ctrl-C again to stop at once" in line for line in err) == 1
     assert err[-1].startswith(f"{KEPT}memloc sweep {tmp_path / 'tiny.yaml'} --executor inline --store ")
+
+
+def disguised(*arguments: Any, **named: Any) -> Any:
+    """Two orders come to foreign code, such as an extension module while it is imported. It raises an error of its own."""
+    with contextlib.suppress(KeyboardInterrupt):
+        ordering(signal.SIGINT, times=2)()
+    raise ImportError("Encountered an error while initializing the extension.")
+
+
+@pytest.mark.parametrize("where", ["run.attempts.run_training", "run.attempts.run_parts", "commands.summary.summary"])
+def test_an_order_that_foreign_code_hides(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, where: str) -> None:
+    monkeypatch.setattr(f"memloc.{where}", disguised)
+    code, out, err = run("sweep", str(tmp_path / "tiny.yaml"), "--executor", "inline")
+    assert (code, out) == (130, "")
+    assert err[-1].startswith(KEPT)
+    assert not any("ImportError" in line for line in err)
+    assert not list((tmp_path / "store").glob("failures/**/*.json"))
 
 
 def test_a_store_that_is_removed_does_not_hide_how_the_launch_ended(
