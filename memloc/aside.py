@@ -35,7 +35,9 @@ class _Other:
         begin = f"import sys; sys.path[:] = {sys.path!r}; from memloc.aside import _serve; _serve({theirs.fileno()})"
         command = [sys.executable, "-c", begin]
         with theirs:  # what a user's file prints is no answer of the command: it goes where errors go
-            self.process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=2, pass_fds=[theirs.fileno()])
+            self.process = subprocess.Popen(  # Ctrl-C on a terminal is for this process alone, which ends the other one
+                command, stdin=subprocess.DEVNULL, stdout=2, pass_fds=[theirs.fileno()], start_new_session=True
+            )
         self.line = Connection(ours.detach())
 
     def ask(self, call: bytes) -> tuple[bool, Any]:

@@ -30,10 +30,13 @@ def discard(descriptors: Iterable[int]) -> None:
 
 
 class _Orders:
-    """The orders of this process. handlers: how many `on_orders` are entered. ended: what went on was ended by one."""
+    """The orders of this process. handlers: how many `on_orders` are entered. ended: what went on was ended by one.
+    last: the signal of that one.
+    """
 
     handlers = 0
     ended = False
+    last: int = signal.SIGINT
 
 
 @contextmanager
@@ -54,7 +57,7 @@ def on_orders(action: Callable[[], None]) -> Iterator[None]:
         try:
             action()
         except KeyboardInterrupt:
-            _Orders.ended = True
+            _Orders.ended, _Orders.last = True, number
             raise
 
     before = {number: signal.getsignal(number) for number in ORDERS}
@@ -98,13 +101,14 @@ def kept_orders() -> Iterator[None]:
     What a handler raises in a finalizer or in a weak reference's callback is dropped there. Python only prints "Exception
     ignored in". Here the signal comes once more instead.
     """
-    before = sys.unraisablehook
+    before, timers = sys.unraisablehook, list[threading.Timer]()
 
     def again(dropped: sys.UnraisableHookArgs) -> None:
         if issubclass(dropped.exc_type, KeyboardInterrupt):
             # A little later, since an exception in this hook is dropped too.
-            later = threading.Timer(0.02, os.kill, (os.getpid(), signal.SIGINT))
+            later = threading.Timer(0.02, os.kill, (os.getpid(), _Orders.last))
             later.daemon = True
+            timers.append(later)
             later.start()
         else:
             before(dropped)
@@ -114,3 +118,5 @@ def kept_orders() -> Iterator[None]:
         yield
     finally:
         sys.unraisablehook = before
+        for timer in timers:  # nothing is left that it could end
+            timer.cancel()

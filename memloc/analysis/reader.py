@@ -141,15 +141,22 @@ class Reader:
             if name in self._there:
                 continue
             self._there.add(name)
-            if name not in VIEWS:
-                self._warn_of_versions(name)
-                rows = tables.dataset(self.store.files, self.seen.behind(name), name, self._known)
-                self._connection.register(name, rows)
-                continue
-            sql = self._view(name)
-            parsed = mentions(self._connection, sql)
-            self._register(self._named(parsed) if parsed else self._names.values())
-            self._connection.execute(f"CREATE VIEW {name} AS {sql}")
+            try:
+                self._make(name)
+            except BaseException:  # an interruption, or a fault of the storage: the next query tries again
+                self._there.discard(name)
+                raise
+
+    def _make(self, name: str) -> None:
+        if name not in VIEWS:
+            self._warn_of_versions(name)
+            rows = tables.dataset(self.store.files, self.seen.behind(name), name, self._known)
+            self._connection.register(name, rows)
+            return
+        sql = self._view(name)
+        parsed = mentions(self._connection, sql)
+        self._register(self._named(parsed) if parsed else self._names.values())
+        self._connection.execute(f"CREATE OR REPLACE VIEW {name} AS {sql}")
 
     def _warn_of_versions(self, table: str) -> None:
         if table not in schemas.OWN and not self.seen.is_part:

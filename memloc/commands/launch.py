@@ -98,8 +98,6 @@ def _carry_out(plan: Plan, everything: Plan, store: Store, options: Options, rec
         launched = Launched(plan, store, _record(everything, every, store, recorded), log)
         budget = CheckpointBudget(everything, store, options.checkpoint_bytes or sys.maxsize)
         launched.outcome = _run(works, run, launched, budget, options)
-        if not (launched.interrupted or launched.fault):
-            after_sweep(store)
     return launched
 
 
@@ -185,7 +183,9 @@ def _run(works: list[Work], run: str, launched: Launched, budget: CheckpointBudg
         outcome.interrupted, outcome.storage = orders.stopping.is_set(), outcome.storage or budget.fault
         for problem in logs.failed:
             progress.notice(problem)
-        return outcome
+    if not (orders.stopping.is_set() or outcome.storage):  # an order may have come after the last part
+        after_sweep(store)
+    return outcome
 
 
 @aside_until_here()

@@ -7,8 +7,10 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
 from memloc.commands import store_compact
@@ -34,6 +36,7 @@ class Upkeep:
         self._uri, self._notice, self._stopping = uri, notice, stopping
         self._commits = 0
         self._process: subprocess.Popen[str] | None = None
+        self._files = ExitStack()  # where that one writes; a pipe would be full before it ends
 
     def planned(self, plan: PricedPlan) -> None:
         """Nothing is committed yet."""
@@ -63,17 +66,26 @@ class Upkeep:
         """Starts the command. An order to stop is for this process, so the other one has a session of its own."""
         begin = f"import sys; sys.path[:] = {sys.path!r}; from memloc.__main__ import main; main()"
         options = ["store", "compact", "--more-than", str(store_compact.FILES), "--json"]
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", begin, *options],
-            env={**os.environ, "MEMLOC_STORE": self._uri},  # not among the arguments: a URI may have a secret
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
-        )  # fmt: skip
+        try:
+            self._out = self._files.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8"))  # noqa: SIM115
+            self._err = self._files.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8"))  # noqa: SIM115
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", begin, *options],
+                env={**os.environ, "MEMLOC_STORE": self._uri},  # not among the arguments: a URI may have a secret
+                stdin=subprocess.DEVNULL, stdout=self._out, stderr=self._err, text=True, start_new_session=True,
+            )  # fmt: skip
+        except OSError as error:  # too many processes, a full disk: the sweep is as good without
+            self._files.close()
+            log.warning("compaction: %s", error)
 
     def _tell(self) -> None:
         """Says what the other process has done, once it has ended."""
         assert self._process is not None
-        out, err = self._process.communicate()
-        code, self._process = self._process.returncode, None
+        code, self._process = self._process.wait(), None
+        with self._files:
+            self._out.seek(0)
+            self._err.seek(0)
+            out, err = self._out.read(), self._err.read()
         if code or err:
             log.warning("compaction, exit code %s: %s", code, err.strip())
         done = json.loads(out) if not code else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import scipy.linalg
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 
@@ -20,6 +21,7 @@ def eigh(matrix: Tensor) -> tuple[Tensor, Tensor]:
     except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
         if not torch.isfinite(matrix).all():
             raise
-        found = scipy.linalg.eigh(matrix.cpu().numpy(), driver="evr")
+        with threadpool_limits(torch.get_num_threads(), "blas"):  # SciPy has a library of its own, with as many as cores
+            found = scipy.linalg.eigh(matrix.cpu().numpy(), driver="evr")
         values, vectors = (torch.from_numpy(of).to(matrix.device) for of in found)
     return values, vectors

@@ -1,4 +1,4 @@
-"""The running statistics of batch norms, anew."""
+"""The running statistics of norms, anew."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ from memloc.models.groups import Network
 from memloc.models.inference import GROUP_SIZE, MaskSource
 
 
+def norms_of(model: nn.Module) -> list[nn.modules.batchnorm._NormBase]:
+    """Its norms that keep running statistics: batch norms, and instance norms that track them."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._NormBase)]
+    return [norm for norm in norms if norm.running_mean is not None]
+
+
 @torch.no_grad()
 def recompute_statistics(
     networks: Sequence[Network],
@@ -24,10 +30,10 @@ def recompute_statistics(
 ) -> None:
     """Sets them to the means of the statistics of batches, which come in this order and are as large as each other.
 
-    networks: have the batch norms. run: runs them, with images (float32 B×C×H×W, normalised) and `masks`. All else is in
+    networks: have the norms. run: runs them, with images (float32 B×C×H×W, normalised) and `masks`. All else is in
     evaluation mode, and so are the networks afterwards.
     """
-    norms = [m for network in networks for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    norms = [norm for network in networks for norm in norms_of(network)]
     for network in networks:
         network.eval()
     for norm in norms:

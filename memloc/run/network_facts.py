@@ -41,14 +41,15 @@ def _described(config: TrainConfig, shape: tuple[int, int, int], classes: int) -
 
     from memloc.models.build import build
     from memloc.models.dropouts import computed_weights
+    from memloc.models.running_statistics import norms_of
     from memloc.models.weight_matrices import weight_matrices
 
     with torch.device("meta"):
         network = build(config, shape, classes)
     state = network.state_dict()
-    running = any(name.endswith("running_mean") for name in state)
     weights, neurons = weight_matrices(network), sum(prod(s) for s in network.neurons.values())
     computed = tuple(computed_weights(network))
+    running = bool(norms_of(network))
     facts = NetworkFacts(neurons, tuple(network.sites), running, weights.layers, weights.others, computed)
     return Built(sum(t.numel() for t in state.values()), network.groups, facts)
 

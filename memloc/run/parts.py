@@ -94,10 +94,11 @@ class _Computation:
         clock = time.perf_counter()
         computed = kind.run_together(config, self.inputs, [part for _, part in bunch])
         mean, company = 0.0, 1
-        if kind.lockstep:  # it is unknown how long each part took
+        shared = kind.shared(config, self.analysis.size)
+        if kind.lockstep and shared:  # it is unknown how long each part took
             computed = iter(list(computed))
             mean, company = (time.perf_counter() - clock) / len(bunch), len(bunch)
-        share = 1 - kind.shared(config, self.analysis.size) * (1 - 1 / company)
+        share = 1 - shared * (1 - 1 / company)
         before = self._trained_before(bunch)
         for (part_id, part), given in zip(bunch, computed, strict=True):
             result = PartResult(part_id, mean or time.perf_counter() - clock, share)

@@ -82,8 +82,8 @@ class Stage(Generic[C]):
 
     version: raised whenever the stage's numbers change. tables: the schemas of its tables; a column `seconds` that a stage
     does not give gets the time of the part, in equal shares of its rows. reads: stages of the same block
-    whose rows it needs; their ids enter its own. lockstep: its parts share work, so parts that run together end at the same
-    time. forward_only: its parts run the network in evaluation mode, mostly forward. footprint: whether a part needs less
+    whose rows it needs; their ids enter its own. lockstep: where its parts share work, those that run together end at
+    once. forward_only: its parts run the network in evaluation mode, mostly forward. footprint: whether a part needs less
     memory of a device than the training, as much, or perhaps more. extent: its fields that say how much is measured, not
     what. usual: {option: its usual value}, of options that change what is measured; the settings of other values are named
     by them. renamed: {option: its name there}, of options with the name of a training field. atlas: what its tables say of

@@ -95,8 +95,9 @@ class Store:
         moved = False
         with suppress(StoreError):
             snapshot = self.snapshot()
-            if damage.path.startswith(f"{layout.MANIFESTS}/") and snapshot.generation is not None:
-                self.quarantine(snapshot.generation.path)  # it goes before its index
+            taken = snapshot.generation  # another process may have set aside the one that was read
+            if damage.path.startswith(f"{layout.MANIFESTS}/") and taken is not None and damage.path in taken.manifest.paths:
+                self.quarantine(taken.path)  # it goes before its index
             if damage.path.startswith((f"{layout.MANIFESTS}/", f"{layout.GENERATIONS}/")):
                 self.quarantine(damage.path)
                 moved = True

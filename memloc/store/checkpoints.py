@@ -71,10 +71,11 @@ def _decoded(content: bytes) -> dict[str, Tensor]:
     return weights
 
 
-def check_committed(files: Files, entry: CheckpointEntry, right: bytes) -> None:
+def check_committed(files: Files, entry: CheckpointEntry, right: bytes | None) -> None:
     """Raises MiscommittedError where a training's commit lists a file that cannot be a checkpoint of its network.
 
-    right: a checkpoint of this network. Nothing is known of a file that is gone, also from quarantine.
+    right: a checkpoint of this network; None where the network that was committed may have been another one. Nothing is
+    known of a file that is gone, also from quarantine.
     """
     paths = (entry.path, layout.quarantine(entry.path))
     found = [content for path in paths if (content := look_at(files, replace(entry, path=path))[0]) is not None]
@@ -82,7 +83,8 @@ def check_committed(files: Files, entry: CheckpointEntry, right: bytes) -> None:
         return
     try:
         weights = _decoded(found[0])
-        wrong = None if _shapes(weights) == _shapes(_decoded(right)) else "has the weights of another network"
+        fits = right is None or _shapes(weights) == _shapes(_decoded(right))
+        wrong = None if fits else "has the weights of another network"
     except ValueError as error:
         wrong = str(error)
     if wrong:

@@ -156,3 +156,21 @@ def test_ctrl_c_in_a_stream_that_duckdb_reads_is_one(error: BaseException, seen:
 def test_other_errors_of_duckdb_stay(reader: Reader) -> None:
     with pytest.raises(UsageError, match="KeyboardInterrupt"):
         reader.sql("SELECT 'x' AS a,\nKeyboardInterrupt\nFROM trials")
+
+
+@pytest.mark.parametrize("table", ["trials", "epochs"])
+def test_what_ends_a_query_while_it_looks_a_table_up(reader: Reader, monkeypatch: pytest.MonkeyPatch, table: str) -> None:
+    original = tables.dataset
+
+    def interrupted(files: Any, commits: Any, name: str, known: Any) -> Any:
+        if name == table:
+            raise KeyboardInterrupt
+        return original(files, commits, name, known)
+
+    asked = "SELECT count(*) AS n FROM gradient_layers, trials JOIN epochs USING (trial)"
+    for _ in range(2):
+        with monkeypatch.context() as patched:
+            patched.setattr(tables, "dataset", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                reader.sql(asked)
+    assert reader.sql(asked).num_rows == 1

@@ -212,3 +212,17 @@ def test_while_the_executor_starts(tmp_path: Path, capsys: pytest.CaptureFixture
     assert outcome.interrupted
     assert capsys.readouterr().err == ("interrupted: stopping; nothing has begun yet (press Ctrl-C again to stop at once)\n")
     assert progress._head() == "stopping"
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+def test_an_order_while_the_launch_waits_for_a_compaction(
+    run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, ordered: bool
+) -> None:
+    """All is computed, so the launch has succeeded. It compacts nothing after an order."""
+    compacted: list[object] = []
+    monkeypatch.setattr("memloc.commands.launch.after_sweep", compacted.append)
+    if ordered:
+        monkeypatch.setattr("memloc.commands.upkeep.Upkeep.__exit__", ordering(signal.SIGTERM))
+    code, _, err = run("sweep", str(tmp_path / "tiny.yaml"), "--executor", "inline")
+    assert code == 0, err
+    assert len(compacted) == (not ordered)

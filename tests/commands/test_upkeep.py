@@ -17,6 +17,7 @@ from memloc.store import Store, layout
 from tests.commands.test_query import run
 from tests.conftest import TINY
 from tests.store.compacted import all_parts, publish, shown
+from tests.waiting import LONG
 
 
 def _end_of_a_part() -> Event:
@@ -144,3 +145,33 @@ def test_one_that_fails_is_in_the_log_alone(many: Store, caplog: pytest.LogCaptu
     assert said == []
     assert "compaction, exit code" in caplog.text
     assert "a removal is not complete" in caplog.text
+
+
+def test_one_that_says_much_comes_to_its_end(many: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than a pipe holds: each part that keeps its own files is named."""
+    real = upkeep.subprocess.Popen
+    text = "import json; print(json.dumps({'parts': 1, 'files': 2, 'left': 'x' * 10**6}))"
+    monkeypatch.setattr(upkeep.subprocess, "Popen", lambda command, **options: real([*command[:2], text], **options))
+    said: list[str] = []
+    with Upkeep(many.uri, said.append, _never) as observer:
+        for _ in range(2):  # the second time the files of the first one are there
+            observer(_end_of_a_part())
+            observer(_end_of_a_part())
+            assert observer._process is not None
+            observer._process.wait(LONG)
+            observer(Event("epoch", "0" * 16))
+    assert said == ["the store was compacted: 1 commit in 2 files"] * 2
+
+
+def test_one_that_cannot_start_is_in_the_log_alone(
+    many: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def none(*_: object, **__: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(upkeep.subprocess, "Popen", none)
+    with caplog.at_level(logging.WARNING), Upkeep(many.uri, lambda _: None, _never) as observer:
+        for _ in range(2):
+            observer(_end_of_a_part())
+        assert observer._process is None
+    assert "compaction: [Errno 11] Resource temporarily unavailable" in caplog.text

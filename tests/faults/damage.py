@@ -149,11 +149,13 @@ def _damage(case: Case, kind: str, path: Path, how: str = "", under_way: bool = 
         content = bytearray(path.read_bytes())
         if how == "removed":
             path.unlink()
-        elif how == "changed" and content:
+        elif not content and how in ("changed", "cut"):
+            return  # there is nothing in it
+        elif how == "changed":
             content[case.draws.randrange(len(content))] ^= 1 << case.draws.randrange(8)
             path.write_bytes(content)
         else:
-            os.truncate(path, case.draws.randrange(len(content)) if how == "cut" and content else 0)
+            os.truncate(path, case.draws.randrange(len(content)) if how == "cut" else 0)
     except FileNotFoundError:
         return
     case.faults[f"{kind}{', under way,' if under_way else ''} {how}"] += 1

@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 from tests.faults.case import Case
 
+ORDERED = 130  # the exit code after an order to stop
+
 
 def killed(case: Case) -> None:
     """kill -9 of the driver at random moments, launch after launch."""
@@ -25,6 +27,7 @@ def ended_by(number: int, name: str) -> Callable[[Case], None]:
             with case.launched() as process:
                 if case.moment(process) and case.kill(process, number=number):
                     case.faults[name] += 1
+            assert case.codes[-1] in (0, ORDERED), f"{name}: exit code {case.codes[-1]}"
 
     return run
 
@@ -33,10 +36,12 @@ def twice(case: Case) -> None:
     """Ctrl-C, and again before the drain is over."""
     with case.launched() as process:
         if case.moment(process):
-            case.kill(process, number=signal.SIGINT)
+            first = case.kill(process, number=signal.SIGINT)
             time.sleep(case.draws.uniform(0.02, 1.0))
-            case.kill(process, number=signal.SIGINT)
-            case.faults["Ctrl-C twice"] += 1
+            if first and process.poll() is None and case.kill(process, number=signal.SIGINT):
+                case.faults["Ctrl-C twice"] += 1
+    # Python itself ends by the signal if it comes while the interpreter is being closed.
+    assert case.codes[-1] in (0, ORDERED, -signal.SIGINT), f"exit code {case.codes[-1]}"
 
 
 def process_of_ray(title: str, name: str, times: int) -> Callable[[Case], None]:

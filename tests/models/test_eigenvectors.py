@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import scipy.linalg
 import torch
+from threadpoolctl import threadpool_info
 from torch import Tensor
 
 from memloc.models.eigenvectors import eigh
@@ -35,3 +39,23 @@ def test_they_give_the_matrix(fails: bool, monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_matrix_that_is_not_finite_is_an_error() -> None:
     with pytest.raises(torch.linalg.LinAlgError):
         eigh(torch.full((3, 3), float("nan")))
+
+
+def test_the_other_routine_has_as_many_threads_as_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its bits may depend on them, and a worker has another number of cores."""
+    real, seen = scipy.linalg.eigh, list[int]()
+
+    def noted(*arguments: Any, **named: Any) -> Any:
+        seen.extend(library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas")
+        return real(*arguments, **named)
+
+    def gives_up(_: Tensor) -> None:
+        raise torch.linalg.LinAlgError("failed to converge")
+
+    monkeypatch.setattr(scipy.linalg, "eigh", noted)
+    monkeypatch.setattr(torch.linalg, "eigh", gives_up)
+    for threads in (1, 2):
+        monkeypatch.setattr(torch, "get_num_threads", lambda threads=threads: threads)
+        seen.clear()
+        eigh(low_rank(18, 2))
+        assert set(seen) == {threads}

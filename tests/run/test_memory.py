@@ -15,7 +15,7 @@ from torch import Tensor
 from memloc import sweep
 from memloc.data import load
 from memloc.models import recomputation
-from memloc.run import attempts, memory
+from memloc.run import attempts, memory, parts
 from memloc.run.attempts import REMEDY
 from memloc.run.events import Event, Outcome
 from memloc.run.pending import Work, pending
@@ -259,3 +259,26 @@ def test_what_a_gpu_still_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 50)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 20)
     assert memory.free_bytes(torch.device("cuda")) == 130
+
+
+@pytest.mark.parametrize(("buffers", "expected"), [("final", "cccCCC"), ("recomputed", "cCcCcC")])
+def test_parts_that_share_work_are_committed_together_and_others_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, buffers: str, expected: str
+) -> None:
+    """c: computed, C: committed. What is lost with a process is what is not committed."""
+    seen: list[str] = []
+    compute, commit = type(STAGES["rewind"]).run_together, parts._Computation._commit
+
+    def computed(*arguments: Any) -> Iterator[Tables]:
+        for rows in compute(*arguments):
+            seen.append("c")
+            yield rows
+
+    def committed(*arguments: Any) -> None:
+        commit(*arguments)
+        seen.append("C")
+
+    monkeypatch.setattr(type(STAGES["rewind"]), "run_together", computed)
+    monkeypatch.setattr(parts._Computation, "_commit", committed)
+    assert not execute(tmp_path / "run", REWIND.replace("[0, 1, 2]", f"[0, 1, 2], buffers: {buffers}")).failures
+    assert "".join(seen) == expected

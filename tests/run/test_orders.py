@@ -55,6 +55,7 @@ class Broken:
     def __del__(self):
         raise ValueError("of its own")
 
+signal.signal(signal.SIGINT, signal.SIG_IGN)  # as in a job that a script has started in the background
 plain = sys.unraisablehook
 with on_orders(interrupt), kept_orders():
     Broken()

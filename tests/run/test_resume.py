@@ -18,6 +18,7 @@ from memloc.analysis.reader import known_tables
 from memloc.data import load
 from memloc.errors import ReplayError
 from memloc.invocation import command
+from memloc.run import provenance
 from memloc.run.events import Event
 from memloc.run.pending import Work, pending
 from memloc.run.plan import Plan, TrialPlan
@@ -452,6 +453,25 @@ def test_a_commit_of_what_is_no_checkpoint_is_set_aside(tmp_path: Path, name: st
     outcome = carry_out([place.work], place.store, place.home, lambda event: None)
     assert not outcome.failures
     assert place.path(T).read_bytes() == before
+
+
+@pytest.mark.parametrize("what", ["another version", "a network of one's own"])
+def test_a_commit_of_another_network_stays_where_the_network_may_have_been_that_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Its rows are those of the weights that it lists. To train anew would put them beside those of other weights."""
+    place = Place(tmp_path / "other", stages={"evaluate": {}})
+    place.train()
+    commit_junk(place, T, JUNK["of another network"])
+    place.store.quarantine(layout.checkpoint(place.trial.id, T))
+    if what == "another version":
+        monkeypatch.setattr(provenance, "_versions", lambda: {"timm": "0.1"})
+    else:
+        monkeypatch.setattr(type(place.trial.config), "model", "python:nets.py:make")
+    outcome = carry_out([place.work], place.store, place.home, lambda event: None)
+    (line,) = outcome.failures.values()
+    assert "training again gave another checkpoint; " in line
+    assert place.store.commit(place.trial.id) is not None
 
 
 def test_such_a_commit_in_a_generation_names_the_way_out(tmp_path: Path) -> None:

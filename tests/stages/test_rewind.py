@@ -197,9 +197,22 @@ def test_statistics_anew_do_not_depend_on_the_other_epochs(plain: Trained) -> No
         assert dict(tables["rewind"]) == rewind(plain, epoch, buffers="recomputed", epochs=(0, 7))
 
 
+ORDER = [5, 8, 2, 6, 7, 0, 3, 9, 1, 4]  # of ten images, for seed 0
+
+
+def test_the_order_in_which_statistics_are_measured() -> None:
+    """Another order gives other batches and other numbers, so it is as fixed as a version is."""
+    assert statistics_order(0, 10).tolist() == ORDER
+    assert sorted(statistics_order(1, 10).tolist()) == list(range(10))
+    assert statistics_order(1, 10).tolist() != ORDER
+
+
 def test_statistics_anew_need_some(plain: Trained) -> None:
     config, size = STAGE.resolve(RewindConfig(buffers="recomputed"), plain.config), Size(1, 0, 0, 1, ("a",), 2)
-    for has, problem in ((True, None), (False, "buffers: recomputed: the network has no batch norms; valid: final")):
+    for has, problem in (
+        (True, None),
+        (False, "buffers: recomputed: the network has no batch norms; valid: final, rewound"),
+    ):
         found = STAGE.misfit(config, plain.config, size, NetworkFacts(1, (), has, {}, {}))
         assert (found and f"{found.field}: {found}") == problem
 

@@ -108,6 +108,25 @@ def test_a_worker_sets_aside_what_it_finds_damaged(tmp_path: Path) -> None:
     assert set(Store(store.uri).snapshot().commits) == before
 
 
+def test_two_workers_that_find_one_damaged_index_set_aside_one_generation(tmp_path: Path) -> None:
+    """The second one would meet the generation before it, which is whole."""
+    store = Store(str(tmp_path))
+    publish(store, all_parts(2))
+    compact(store.files)
+    publish(store, all_parts(3))
+    compact(store.files)
+    first, second = (path for path in sorted(store.files.listing(layout.MANIFESTS)) if path.endswith(".json"))
+    taken = store.snapshot().generation
+    assert taken is not None
+    assert taken.path == second
+    damage = DamagedError("is damaged", taken.manifest.index[0].path, "")
+    for worker in (Store(store.uri), Store(store.uri)):
+        worker.set_aside(damage)
+    present = Store(store.uri).snapshot().generation
+    assert present is not None
+    assert present.path == first
+
+
 @pytest.mark.parametrize("ending", [".json", ".parquet"])
 @pytest.mark.parametrize("harm", [flip, truncate, lose])
 def test_a_damaged_manifest_or_index(tmp_path: Path, harm: Callable[[Store, str], None], ending: str) -> None:

@@ -66,7 +66,7 @@ class Rewind(Stage[ResolvedRewind]):
 
     def misfit(self, config: ResolvedRewind, train: TrainConfig, size: Size, network: NetworkFacts) -> FieldError | None:
         if config.buffers == "recomputed" and not network.running_statistics:
-            return FieldError("buffers", "recomputed: the network has no batch norms; valid: final")
+            return FieldError("buffers", "recomputed: the network has no batch norms; valid: final, rewound")
         return None
 
     def fits(self, train: TrainConfig, network: NetworkFacts) -> Mapping[str, str | None]:
