@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import signal
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 
 import numpy as np
 import torch
@@ -39,7 +41,12 @@ def problems(networks: Sequence[TriedNetwork], device: torch.device) -> list[str
     if not networks:
         return []
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        operations = [_tried(pool, network, device) for network in networks]
+        try:
+            operations = [_tried(pool, network, device) for network in networks]
+        except KeyboardInterrupt:
+            for process in active_children():  # the pool would wait for its step
+                process.kill()
+            raise
     return [
         f"model: {network.config.model}: {without_algorithm(operation)}; train it with --device cpu, or take another network"
         for network, operation in zip(networks, operations, strict=True)
@@ -50,13 +57,25 @@ def problems(networks: Sequence[TriedNetwork], device: torch.device) -> list[str
 def _tried(pool: ProcessPoolExecutor, network: TriedNetwork, device: torch.device) -> str | None:
     """As `nondeterministic_operation`, in the other process. What it raises keeps its traceback, and says where that was."""
     try:
-        return pool.submit(nondeterministic_operation, network, device).result()
+        with _ctrl_c_held():
+            trial = pool.submit(nondeterministic_operation, network, device)
+        return trial.result()
     except Exception as error:
         error.add_note(
             f"memloc: this ended the training step that tries trial {network.trial} (model: {network.config.model}) on "
             f"{device} before the sweep. The sweep has not begun. --device cpu leaves this step out"
         )
         raise
+
+
+@contextmanager
+def _ctrl_c_held() -> Iterator[None]:
+    """A process that begins in it does not get Ctrl-C. On a terminal all processes do, and each would print a traceback."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def nondeterministic_operation(network: TriedNetwork, device: torch.device) -> str | None:

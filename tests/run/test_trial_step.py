@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import runpy
+import signal
+import subprocess
+import sys
+import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +23,7 @@ from memloc.store import Store
 from tests.conftest import carry_out, planned
 from tests.numerics import kept_numerics
 from tests.run.programs import memloc
+from tests.waiting import LONG, wait_until
 
 ROOT = Path(__file__).parents[2]
 CPU = torch.device("cpu")
@@ -184,3 +190,51 @@ def test_a_process_that_imports_the_program_does_not_run_it() -> None:
     """The process that tries networks imports the file that was run as the program."""
     for name in ("cli.py", "memloc/__main__.py"):
         runpy.run_path(str(ROOT / name), run_name="__mp_main__")
+
+
+TRYING = """
+import sys, time, torch
+from memloc.models.architectures import resolved
+from memloc.run import trial_step
+from memloc.run.trial_step import TriedNetwork, problems
+
+real = trial_step.active_children
+trial_step.active_children = lambda: time.sleep(1) or real()  # it has time for a traceback
+
+if __name__ == "__main__":
+    config = resolved(dataset="digits", model=f"python:{sys.argv[1]}:Endless", dropout="none")
+    config = config.model_copy(update={"architecture": config.architecture.completed()})
+    print("trying", flush=True)
+    try:
+        problems([TriedNetwork("3f2a", config, (1, 16, 16), 10)], torch.device("cpu"))
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+ENDLESS = """
+
+class Endless(Pooling):
+    def forward(self, x):
+        import pathlib, time
+        pathlib.Path(__file__).with_name("began").touch()
+        time.sleep(1000)
+"""
+
+
+@pytest.mark.parametrize("seconds", [0.5, 1.5, None])  # while the other process imports; None: in the step
+def test_ctrl_c_on_a_terminal_ends_it_without_a_word_of_the_other_process(nets: Path, seconds: float | None) -> None:
+    """A terminal sends it to all processes of the group."""
+    nets.write_text(NETS + ENDLESS)
+    script = nets.with_name("trying.py")
+    script.write_text(TRYING)
+    command = [sys.executable, str(script), str(nets)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "trying\n"
+        if seconds is None:
+            wait_until(nets.with_name("began").exists)
+        else:
+            time.sleep(seconds)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.communicate(timeout=LONG) == ("interrupted\n", "")
