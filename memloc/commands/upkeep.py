@@ -67,6 +67,7 @@ class Upkeep:
         begin = f"import sys; sys.path[:] = {sys.path!r}; from memloc.__main__ import main; main()"
         options = ["store", "compact", "--more-than", str(store_compact.FILES), "--json"]
         try:
+            # `_tell` closes them.
             self._out = self._files.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8"))  # noqa: SIM115
             self._err = self._files.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8"))  # noqa: SIM115
             self._process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The running statistics of norms, anew."""
+"""The running statistics of batch norms, anew."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from memloc.models.groups import Network
 from memloc.models.inference import GROUP_SIZE, MaskSource
 
 
-def norms_of(model: nn.Module) -> list[nn.modules.batchnorm._NormBase]:
-    """Its norms that keep running statistics: batch norms, and instance norms that track them."""
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._NormBase)]
+def batch_norms(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """Its batch norms that keep running statistics."""
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
     return [norm for norm in norms if norm.running_mean is not None]
 
 
@@ -30,10 +30,10 @@ def recompute_statistics(
 ) -> None:
     """Sets them to the means of the statistics of batches, which come in this order and are as large as each other.
 
-    networks: have the norms. run: runs them, with images (float32 B×C×H×W, normalised) and `masks`. All else is in
+    networks: have the batch norms. run: runs them, with images (float32 B×C×H×W, normalised) and `masks`. All else is in
     evaluation mode, and so are the networks afterwards.
     """
-    norms = [norm for network in networks for norm in norms_of(network)]
+    norms = [norm for network in networks for norm in batch_norms(network)]
     for network in networks:
         network.eval()
     for norm in norms:

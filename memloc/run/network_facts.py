@@ -41,7 +41,7 @@ def _described(config: TrainConfig, shape: tuple[int, int, int], classes: int) -
 
     from memloc.models.build import build
     from memloc.models.dropouts import computed_weights
-    from memloc.models.running_statistics import norms_of
+    from memloc.models.running_statistics import batch_norms
     from memloc.models.weight_matrices import weight_matrices
 
     with torch.device("meta"):
@@ -49,7 +49,7 @@ def _described(config: TrainConfig, shape: tuple[int, int, int], classes: int) -
     state = network.state_dict()
     weights, neurons = weight_matrices(network), sum(prod(s) for s in network.neurons.values())
     computed = tuple(computed_weights(network))
-    running = bool(norms_of(network))
+    running = bool(batch_norms(network))
     facts = NetworkFacts(neurons, tuple(network.sites), running, weights.layers, weights.others, computed)
     return Built(sum(t.numel() for t in state.values()), network.groups, facts)
 

@@ -58,8 +58,8 @@ def _tried(pool: ProcessPoolExecutor, network: TriedNetwork, device: torch.devic
     """As `nondeterministic_operation`, in the other process. What it raises keeps its traceback, and says where that was."""
     try:
         with _ctrl_c_held():
-            trial = pool.submit(nondeterministic_operation, network, device)
-        return trial.result()
+            step = pool.submit(nondeterministic_operation, network, device)
+        return step.result()
     except Exception as error:
         error.add_note(
             f"memloc: this ended the training step that tries trial {network.trial} (model: {network.config.model}) on "

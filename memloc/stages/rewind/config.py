@@ -20,7 +20,7 @@ class RewindConfig(MaskedConfig):
     """The epochs to which a layer is rewound; null: 0, 10, … and T. [paper §5.1, Figure 3]"""
     buffers: Literal["final", "rewound", "recomputed"] = "final"
     """The running statistics: final keeps those of epoch T, rewound takes those of the earlier epoch for the layer,
-    recomputed measures those of all layers anew, over the training images, for each rewound network. [paper: not said]
+    recomputed measures those of all batch norms anew, over the training images, for each rewound network. [paper: not said]
     """
 
 
